@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Stage 2: the tables that map guest frames to host frames (NPT or EPT), filled by faults, emptied by the MMU notifier.
+ *
+ * One table per VM, shared by its vCPUs.  Faults hold the lock for reading and change entries by cmpxchg; everything that
+ * removes a table holds it for writing.  A fault notes invalidate_seq, finds the host page without the lock, and installs
+ * it under the lock only if no invalidation began since.
+ */
+#ifndef LODGE_X86_MMU_STAGE2_H
+#define LODGE_X86_MMU_STAGE2_H
+
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+#include "core/addr.h"
+#include "core/memslot.h"
+
+struct lodge_vm;
+struct lodge_vcpu;
+
+/* How one vendor spells an entry: pte_npt.c, pte_ept.c. */
+struct stage2_format {
+	u64 present_mask;		/* any of these set: present */
+	u64 read, write, exec;		/* permission bits; exec_inverted: the bit forbids (NX) */
+	bool exec_inverted;
+	u64 leaf;			/* large-page bit */
+	u64 accessed, dirty;		/* 0 if the hardware has none */
+	u64 table_bits;			/* set in every non-leaf entry */
+	u64 leaf_bits;			/* set in every leaf: user bit, memory type write-back */
+	u64 mmio_leaf_bits;		/* instead of leaf_bits for PFNMAP pages that are not RAM */
+	unsigned int levels;		/* 4 or 5 */
+	unsigned int max_leaf_level;	/* 1: 4 KiB, 2: 2 MiB, 3: 1 GiB */
+};
+
+struct stage2 {
+	struct lodge_vm *vm;
+	const struct stage2_format *fmt;
+	rwlock_t lock;
+	u64 *root;
+	phys_addr_t root_pa;			/* for nCR3 / EPTP */
+	unsigned long invalidate_seq;		/* under lock */
+	long invalidate_count;			/* under lock; > 0: between begin and end */
+	hva_t invalidate_start, invalidate_end;	/* under lock: the union of ranges in progress */
+	gpa_t max_gpa;				/* exclusive: what guest-physical addresses the table can translate */
+};
+
+#define STAGE2_READ	1
+#define STAGE2_WRITE	2
+#define STAGE2_EXEC	4
+
+enum stage2_verdict {
+	STAGE2_FIXED,		/* enter the guest again */
+	STAGE2_EMULATE,		/* no memory there, or a write to a read-only slot: emulate the access */
+};
+
+int stage2_init(struct stage2 *s, struct lodge_vm *vm, const struct stage2_format *fmt);
+void stage2_destroy(struct stage2 *s);	/* accepts half-built; process context */
+
+/*
+ * Resolve a fault of @vcpu at @gpa, @access = STAGE2_* bits.  vm->srcu held, process context, interrupts on, may sleep.
+ * Returns an enum stage2_verdict, or -EFAULT (no mapping behind the slot), -EHWPOISON (SIGBUS has been sent), -EINTR, -ENOMEM.
+ */
+int stage2_fault(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned int access);
+
+/*
+ * The lockless quick way for a fault that needs no host page: the entry is present by now, or only needs its write bit back
+ * (dirty log).  Atomic context allowed (interrupts may be off).  True: enter the guest again.
+ */
+bool stage2_fault_fast(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned int access);
+
+/* Remove every translation of [start, end) gfns; true if a TLB flush is due (the caller does it). lock is taken inside. */
+bool stage2_zap(struct stage2 *s, gfn_t start, gfn_t end);
+/* Split and write-protect [start, end) gfns down to 4 KiB; true if a flush is due. */
+bool stage2_wrprot(struct stage2 *s, gfn_t start, gfn_t end);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Registers that software sets: control registers with their architectural checks, and the ioctls that read and write them.
+ */
+#ifndef LODGE_X86_REGS_H
+#define LODGE_X86_REGS_H
+
+#include <linux/types.h>
+
+struct x86_vcpu;
+
+/* As if the guest had executed MOV to CRn, XSETBV, WRMSR(EFER): 0, or 1 = #GP(0).  SDM 3A §2.5, APM 2 ch. 3. */
+int vcpu_set_cr0(struct x86_vcpu *vcpu, u64 val);
+int vcpu_set_cr3(struct x86_vcpu *vcpu, u64 val);
+int vcpu_set_cr4(struct x86_vcpu *vcpu, u64 val);
+int vcpu_set_cr8(struct x86_vcpu *vcpu, u64 val);
+int vcpu_set_efer(struct x86_vcpu *vcpu, u64 val, bool host);
+int vcpu_set_xcr0(struct x86_vcpu *vcpu, u64 val);
+u64 vcpu_get_cr8(struct x86_vcpu *vcpu);
+
+/* MOV DRn: 0, 1 = #GP, 2 = #UD.  DR4/5 aliases, CR4.DE, GD. */
+int vcpu_get_dr(struct x86_vcpu *vcpu, int dr, u64 *val);
+int vcpu_set_dr(struct x86_vcpu *vcpu, int dr, u64 val);
+
+static inline bool vcpu_if_flag(const u64 rflags)
+{
+	return rflags & (1 << 9);
+}
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * An x86 vCPU and VM: the architectural state that is not the back end's, in plain sight.
+ *
+ * struct x86_vcpu embeds the core's vCPU first and is itself first in the back end's structure.  Fields belong to the thread
+ * that holds vcpu->mutex unless marked: [A] atomic or any thread.
+ */
+#ifndef LODGE_X86_VCPU_H
+#define LODGE_X86_VCPU_H
+
+#include <linux/kvm.h>
+#include <linux/types.h>
+#include <asm/fpu/types.h>
+
+#include "core/memslot.h"
+#include "core/vcpu.h"
+#include "core/vm.h"
+#include "x86/irqchip/irqchip.h"
+#include "x86/irqchip/lapic.h"
+#include "x86/mmu/stage2.h"
+#include "x86/ops.h"
+
+enum { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R15 = 15 };
+
+/* Requests of the architecture. */
+enum {
+	LODGE_REQ_EVENT = LODGE_REQ_ARCH,	/* evaluate pending events before the next entry */
+	LODGE_REQ_NMI,				/* nmi_queued changed */
+	LODGE_REQ_CLOCK,			/* write pvclock again */
+	LODGE_REQ_SCAN_IOAPIC,
+	LODGE_REQ_TRIPLE_FAULT,
+	LODGE_REQ_IOAPIC_EOI,			/* leave with KVM_EXIT_IOAPIC_EOI */
+	LODGE_REQ_STEAL,
+	LODGE_REQ_APF,
+	LODGE_REQ_HW,				/* back end's own: intercepts to be computed again */
+};
+
+struct x86_exception {
+	bool pending;		/* to be injected, not yet tried */
+	bool injected;		/* put into the hardware, delivery may have been interrupted */
+	bool has_error, has_payload;
+	u8 vector;
+	u32 error;
+	u64 payload;		/* CR2 for #PF, DR6 bits for #DB */
+};
+
+struct x86_irq {
+	bool injected;		/* in the hardware or to be put there again */
+	bool soft;		/* INT n */
+	u8 vector;
+};
+
+struct vcpu_emul;		/* x86/emulate.c */
+struct vcpu_cpuid;		/* x86/cpuid.c */
+struct vcpu_msrs;		/* x86/msr.c */
+struct vcpu_time;		/* x86/time.c */
+struct vm_time;
+
+struct x86_vcpu {
+	struct lodge_vcpu core;
+
+	u64 regs[16];
+	u64 rip, rflags;
+	u64 cr0, cr2, cr3, cr4, cr8, efer;
+	u32 dirty;			/* VCPU_DIRTY_* */
+	u64 dr[4], dr6, dr7;
+	u64 xcr0, ia32_xss;
+	u64 guest_xcr0_mask;		/* what XSETBV may set */
+	u64 cr4_guest_bits;		/* CR4 bits that the guest's CPUID allows */
+	u32 pkru;
+
+	struct fpu_guest fpu;		/* the guest's FPU state, swapped on KVM_RUN */
+
+	struct x86_exception exception;
+	struct x86_irq irq;
+	u8 nmi_pending;			/* moved here from nmi_queued on the vCPU's thread */
+	bool nmi_injected;
+	atomic_t nmi_queued;		/* [A] */
+	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD, mirrored from the VM */
+	bool triple_fault_pending;
+
+	u32 mp_state;			/* KVM_MP_STATE_* */
+	struct lapic *lapic;		/* NULL without in-kernel LAPICs */
+	u64 apic_base_user;		/* IA32_APIC_BASE without in-kernel LAPIC */
+	bool user_irq_pending;		/* KVM_INTERRUPT */
+	u8 user_irq;
+	u8 ioapic_eoi_vector;
+	bool tpr_reporting;
+
+	int (*complete)(struct x86_vcpu *vcpu);	/* finishes what the last user-space exit began; 1, 0, -errno */
+	struct vcpu_emul *emul;
+	struct vcpu_cpuid *cpuid;
+	struct vcpu_msrs *msrs;
+	struct vcpu_time *time;
+	u64 tsc_offset;
+	u64 last_host_tsc;
+
+	/* guest debug (KVM_SET_GUEST_DEBUG) */
+	u32 debug_control;		/* KVM_GUESTDBG_* */
+	u64 debug_dr[4], debug_dr7;
+	u64 singlestep_rip;
+
+	struct lodge_guest_cache pv_eoi_cache;
+	u64 pv_eoi_msr;
+	u64 msi_pv_unhalt;		/* kicked by KVM_HC_KICK_CPU */
+};
+
+struct x86_vm {
+	struct lodge_vm core;
+	struct stage2 stage2;
+	struct irqchip irqchip;
+	struct vm_time *time;
+	u64 tss_addr, identity_addr;
+	u32 bsp_id;			/* KVM_SET_BOOT_CPU_ID */
+	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS */
+	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD */
+	bool triple_fault_event;
+	u32 user_msr_mask;		/* KVM_CAP_X86_USER_SPACE_MSR */
+	struct msr_filter __rcu *msr_filter;
+	u32 default_tsc_khz;
+};
+
+static inline struct x86_vcpu *to_x86(struct lodge_vcpu *vcpu)
+{
+	return container_of(vcpu, struct x86_vcpu, core);
+}
+
+static inline struct x86_vm *to_x86_vm(struct lodge_vm *vm)
+{
+	return container_of(vm, struct x86_vm, core);
+}
+
+static inline struct x86_vm *x86_vcpu_vm(struct x86_vcpu *vcpu)
+{
+	return to_x86_vm(vcpu->core.vm);
+}
+
+static inline bool vcpu_is_bsp(struct x86_vcpu *vcpu)
+{
+	return vcpu->core.id == x86_vcpu_vm(vcpu)->bsp_id;
+}
+
+static inline bool vcpu_long_mode(const struct x86_vcpu *vcpu)
+{
+	return vcpu->efer & (1 << 10);	/* LMA */
+}
+
+/* RESET (@init false) or INIT: SDM 3A table 9-1, APM 2 table 14-1. */
+void vcpu_reset(struct x86_vcpu *vcpu, bool init);
+
+#endif
