@@ -167,7 +167,7 @@ struct emul_ops {
 	int (*read)(struct emul_ctxt *ctxt, u64 linear, void *buf, unsigned int n, unsigned int flags);
 	int (*write)(struct emul_ctxt *ctxt, u64 linear, const void *buf, unsigned int n, unsigned int flags);
 	/* Atomically: if memory holds old, store new; else EMUL_RETRY.  n is 1, 2, 4, 8 or 16.  On device memory an ordinary write. */
-	int (*cmpxchg)(struct emul_ctxt *ctxt, u64 linear, const void *old, const void *new, unsigned int n);
+	int (*cmpxchg)(struct emul_ctxt *ctxt, u64 linear, const void *old, const void *new, unsigned int n, unsigned int flags);
 	/* Would this access (flags: EMUL_ACC_WRITE or 0) succeed?  EMUL_OK: yes, in memory.  EMUL_IO_NEEDED: yes, on a device.  Changes nothing. */
 	int (*probe)(struct emul_ctxt *ctxt, u64 linear, unsigned int n, unsigned int flags);
 	/* May be absent: end of a REP iteration that is not the last one. */
@@ -210,25 +210,31 @@ struct emul_ops {
 /* The decoded instruction: filled by emul_decode(), of interest to the emulator's own files. */
 struct emul_insn {
 	const struct emul_op *op;
+	u64 next;		/* rip of the following instruction */
+	u64 imm;		/* sign-extended as the instruction wants it */
+	u64 imm2;		/* far pointer selector, ENTER's level */
+	u64 disp;
+	u64 ea;			/* offset of the memory operand within seg */
 	u8 len;
 	u8 map;			/* 0 one-byte, 1 0F, 2 0F38, 3 0F3A, 8-10 XOP */
 	u8 opcode;
 	u8 modrm;
-	bool has_modrm;
 	u8 mod, reg, rm;	/* REX and VEX extensions included; reg without them is modrm >> 3 & 7 */
+	u8 base, index, scale;	/* of the memory operand; EMUL_NO_REG if absent */
 	u8 rex;			/* 0 if absent */
 	u8 rep;			/* 0, 0xf2 or 0xf3: the last one of the prefixes */
-	bool lock, opsize, addrsize;
 	u8 vex;			/* 0, 1 VEX, 2 XOP, 3 EVEX */
-	u8 vex_l, vex_w, vex_v, vex_pp;
-	u8 op_bytes;		/* 2, 4, 8: effective operand size */
+	u8 vex_l, vex_v, vex_pp;
+	u8 bytes;		/* 1, 2, 4, 8: effective operand size */
 	u8 ad_bytes;		/* 2, 4, 8: effective address size */
 	u8 seg;			/* enum emul_sreg of the memory operand, overrides applied */
-	u8 seg_override;	/* enum emul_sreg or 0xff */
-	u64 imm;		/* sign-extended as the instruction wants it */
-	u64 imm2;		/* far pointer selector, ENTER's level */
-	u64 ea;			/* offset within seg, truncated to ad_bytes */
+	u8 seg_prefix;		/* the override itself or EMUL_NO_REG */
+	bool mem;		/* r/m is a memory operand */
+	bool rip_relative;
+	bool lock, opsize, addrsize;
 };
+
+#define EMUL_NO_REG	0xff
 
 struct emul_ctxt {
 	const struct emul_ops *ops;
