@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Virtual Hard Disk images (VHD 1.0): create, open, check, asynchronous I/O.
+ *
+ * One handle type serves fixed, dynamic and differencing images, and plain
+ * raw files and block devices. The library never prints, aborts or exits; a
+ * function that can fail for reasons a user should read takes a
+ * `struct vhd_error` and fills in one sentence. Everything read from an image
+ * is taken to be hostile.
+ *
+ * Threads: a `struct vhd` may be shared; each `struct vhd_queue` belongs to
+ * one thread at a time.
+ */
+#ifndef LODGE_VHD_H
+#define LODGE_VHD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VHD_SECTOR		512u
+#define VHD_MAX_SIZE		0x1fe00000000ull	/* 2040 GiB */
+#define VHD_DEFAULT_BLOCK	0x200000u
+#define VHD_MAX_CHAIN		64
+
+struct vhd;
+struct vhd_queue;
+
+struct vhd_error {
+	int code;		/* positive errno */
+	char text[768];		/* a sentence, no newline */
+};
+
+enum vhd_type {
+	VHD_RAW = 0,		/* no VHD at all */
+	VHD_FIXED = 2,
+	VHD_DYNAMIC = 3,
+	VHD_DIFF = 4,
+};
+
+/* "raw", "vhd-fixed", "vhd-dynamic", "vhd-differencing". */
+const char *vhd_type_name(enum vhd_type type);
+
+/* Flags of vhd_open(). */
+#define VHD_O_RDONLY		0x01u
+#define VHD_O_RAW		0x02u	/* a raw file or device: contents are not looked at */
+#define VHD_O_NOLOCK		0x04u	/* take no lock */
+#define VHD_O_BUFFERED		0x08u	/* no O_DIRECT */
+#define VHD_O_NOPARENT		0x10u	/* only look at this file: no data can be read from a
+					 * differencing image opened so */
+#define VHD_O_RAW_PARENT	0x20u	/* allow a raw parent (an image can name any file) */
+
+/*
+ * Opens @path. On success 0 and *@out; else -errno and a sentence in @err.
+ * A writer gets the file exclusively, readers share it. An image that was not
+ * closed properly is repaired when opened for writing (nothing flushed is
+ * lost) and read as it is otherwise.
+ */
+int vhd_open(const char *path, unsigned int flags, struct vhd **out, struct vhd_error *err);
+
+/*
+ * Writes back, marks the image clean, closes. All queues must be gone.
+ * Returns 0 or the -errno of the first thing that failed; the handle is gone
+ * in any case. Accepts NULL.
+ */
+int vhd_close(struct vhd *v);
+
+struct vhd_info {
+	enum vhd_type type;
+	uint64_t size;			/* what a guest sees, bytes */
+	uint64_t file_size;		/* length of the file */
+	uint64_t allocated;		/* bytes the file occupies on its file system */
+	uint32_t block_size;		/* dynamic and differencing */
+	uint32_t blocks_total;
+	uint32_t blocks_used;
+	bool readonly;
+	bool direct;			/* O_DIRECT in use */
+	bool unclean;			/* was not closed properly before this open */
+	bool hidden;
+	bool saved_state;
+	bool aligned;			/* every block's data lies on 4 KiB */
+	uint8_t uuid[16];
+	uint8_t parent_uuid[16];
+	uint32_t timestamp;		/* seconds since 2000-01-01 UTC */
+	char creator[5];
+	uint32_t creator_version;
+	uint32_t creator_os;
+	uint16_t cylinders;
+	uint8_t heads;
+	uint8_t sectors_per_track;
+	unsigned int depth;		/* images in the chain, itself included */
+	char parent_name[768];		/* name as stored, UTF-8 */
+	char parent_path[1024];		/* what it resolved to; empty: not resolved */
+};
+
+void vhd_get_info(const struct vhd *v, struct vhd_info *info);
+uint64_t vhd_size(const struct vhd *v);
+bool vhd_readonly(const struct vhd *v);
+
+/* Creation. */
+struct vhd_params {
+	enum vhd_type type;
+	uint64_t size;			/* multiple of 512; 0 with a parent: the parent's */
+	uint32_t block_size;		/* 0: 2 MiB */
+	const char *parent;		/* VHD_DIFF: path as it is to be recorded */
+	bool parent_raw;
+	bool preallocate;		/* VHD_RAW, VHD_FIXED: reserve the space now */
+	uint32_t timestamp;		/* 0: now */
+	uint8_t uuid[16];		/* all zero: a random one */
+};
+
+/*
+ * Creates the new file @path (which must not exist, or be a block device).
+ * Complete and on stable storage when it returns 0; else nothing is left.
+ */
+int vhd_create(const char *path, const struct vhd_params *params, struct vhd_error *err);
+
+/* Requests. */
+enum vhd_op {
+	VHD_READ,
+	VHD_WRITE,
+	VHD_FLUSH,
+	VHD_DISCARD,
+	VHD_WRITE_ZEROES,
+};
+
+#define VHD_F_UNMAP	1u		/* WRITE_ZEROES may free space */
+
+struct vhd_request {
+	/* The caller's; unchanged until done(). */
+	enum vhd_op op;
+	uint32_t flags;
+	uint64_t offset;		/* multiple of 512 */
+	uint64_t length;		/* multiple of 512 */
+	const struct iovec *iov;	/* READ, WRITE: sums up to length */
+	int iovcnt;
+	void (*done)(struct vhd_request *req, int error);
+	void *opaque;
+
+	/* The library's. */
+	struct vhd_queue *queue;
+	struct vhd_request *next;
+	uint64_t cursor;		/* bytes already mapped */
+	int iov_index;
+	int error;
+	size_t iov_offset;
+	uint32_t pending;		/* operations in flight, plus one while mapping */
+	uint32_t state;
+};
+
+/* A queue with at most @depth storage operations in flight; NULL and errno. */
+struct vhd_queue *vhd_queue_create(struct vhd *v, unsigned int depth);
+void vhd_queue_destroy(struct vhd_queue *q);	/* drains first */
+
+void vhd_submit(struct vhd_queue *q, struct vhd_request *req);
+void vhd_queue_kick(struct vhd_queue *q);
+int vhd_queue_fd(const struct vhd_queue *q);
+int vhd_queue_poll(struct vhd_queue *q);
+unsigned int vhd_queue_inflight(const struct vhd_queue *q);
+void vhd_queue_drain(struct vhd_queue *q);
+
+/* One request, waited for. Only on a queue with nothing else in flight. */
+int vhd_pread(struct vhd_queue *q, void *buf, uint64_t length, uint64_t offset);
+int vhd_pwrite(struct vhd_queue *q, const void *buf, uint64_t length, uint64_t offset);
+int vhd_flush(struct vhd_queue *q);
+int vhd_write_zeroes(struct vhd_queue *q, uint64_t offset, uint64_t length, uint32_t flags);
+int vhd_discard(struct vhd_queue *q, uint64_t offset, uint64_t length);
+
+/*
+ * What lies at @offset: 1 data or 0 zeros for certain, *@length bytes of it
+ * (at most what was in *@length), or -errno. Reads metadata synchronously;
+ * for images opened read-only.
+ */
+int vhd_extent(struct vhd *v, uint64_t offset, uint64_t *length);
+
+/* Checking. Each finding is one sentence. */
+enum vhd_severity {
+	VHD_NOTE,		/* harmless oddity */
+	VHD_LEAK,		/* space lost, data intact; also: not closed properly */
+	VHD_CORRUPT,
+};
+
+struct vhd_check {
+	/* Called for each finding; the library stops calling after 1,000. */
+	void (*found)(void *opaque, enum vhd_severity severity, const char *text);
+	void *opaque;
+	bool bitmaps;		/* read every sector bitmap too */
+	uint64_t notes, leaks, corruptions;
+	uint64_t blocks_used, blocks_total;
+};
+
+/* 0: looked through (see the counters); -errno: could not even read it. */
+int vhd_check(const char *path, struct vhd_check *check, struct vhd_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A block device as a virtual machine's disk controller sees it.
+ *
+ * A `struct block` is an open disk image: raw file, raw device or VHD (fixed,
+ * dynamic, differencing). It may be used from many threads, each through its
+ * own `struct block_queue`. A queue belongs to one thread at a time: submit,
+ * kick and poll on it are not to be called concurrently; different queues
+ * are independent. Requests of one queue may complete in any order. As on
+ * real hardware, nothing orders two requests that are in flight together.
+ *
+ * Life of a request: the caller owns the structure and the iovec array and
+ * leaves both (and the memory they point to) alone until done() is called.
+ * done() runs inside block_queue_poll() of the request's queue, never inside
+ * block_queue_submit(), and may submit further requests.
+ *
+ * Durability: a write is stable once a FLUSH submitted after the write's
+ * done() has itself completed with 0. If a FLUSH ever fails because the host
+ * could not write back, all later ones on this image fail too: what was lost
+ * is not known, and pretending otherwise would lose data silently.
+ */
+#ifndef LODGE_BLOCK_H
+#define LODGE_BLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include <lodge/vhd.h>
+
+struct block;
+struct block_queue;
+
+enum block_op {
+	BLOCK_READ,
+	BLOCK_WRITE,
+	BLOCK_FLUSH,
+	BLOCK_DISCARD,		/* content becomes zero or stays; space may be freed */
+	BLOCK_WRITE_ZEROES,	/* content becomes zero */
+};
+
+/* Request flags. */
+#define BLOCK_F_UNMAP	1u	/* WRITE_ZEROES: freeing the space is welcome */
+#define BLOCK_F_FUA	2u	/* WRITE, WRITE_ZEROES: stable before done(0) */
+
+struct block_req {
+	/* Set by the caller before submit. */
+	enum block_op op;
+	uint32_t flags;
+	uint64_t offset;		/* bytes, multiple of 512 */
+	uint64_t length;		/* bytes, multiple of 512; 0 for FLUSH; for
+					 * READ and WRITE the sum of the iovec */
+	const struct iovec *iov;	/* READ, WRITE: any alignment, any lengths */
+	int iovcnt;
+	void (*done)(struct block_req *req, int error);	/* 0 or -errno */
+	void *opaque;
+
+	/* The block layer's. */
+	struct block_queue *queue;
+	struct vhd_request vhd;
+};
+
+/* Flags of block_open(). */
+#define BLOCK_O_RDONLY	1u	/* open read-only whatever the specification says */
+#define BLOCK_O_NOLOCK	2u	/* take no lock (reading an image in use: info, check) */
+
+/*
+ * Opens the image that @spec names. A specification is either a path, or a
+ * list key=value,... whose first key may be bare and is then the path:
+ *
+ *	path=FILE		the file or device (",," stands for a comma)
+ *	format=raw|vhd		default: vhd for names ending in .vhd or .avhd,
+ *				raw for all others. Contents are never probed.
+ *	readonly=on|off		default off
+ *	cache=none|host		none (default): O_DIRECT where the file system has
+ *				it; host: through the host's page cache
+ *	discard=on|off		default on; off: discards are accepted and ignored
+ *
+ * A path may also be written raw:FILE or vhd:FILE. Returns NULL and sets *@err
+ * to a sentence for the user (free() it); errno holds the reason's number.
+ * The image is locked: one writer, or any number of readers.
+ */
+struct block *block_open(const char *spec, unsigned int flags, char **err);
+
+/*
+ * Closes; every queue must have been destroyed before. Writes back what is
+ * not yet on stable storage and returns 0 or -errno. Accepts NULL.
+ */
+int block_close(struct block *b);
+
+/* Checks @spec without opening anything: 0, or -EINVAL and *@err set. */
+int block_spec_check(const char *spec, char **err);
+
+uint64_t block_capacity(const struct block *b);		/* bytes, multiple of 512 */
+uint32_t block_sector_size(const struct block *b);	/* logical, 512 */
+uint32_t block_physical_size(const struct block *b);	/* preferred alignment, bytes */
+uint32_t block_discard_granularity(const struct block *b);	/* bytes; 0: none */
+bool block_readonly(const struct block *b);
+const char *block_path(const struct block *b);
+const char *block_format(const struct block *b);	/* "raw", "vhd-dynamic", ... */
+/* A stable identity: @id gets 20 bytes, ASCII, zero padded (VIRTIO_BLK_T_GET_ID). */
+void block_serial(const struct block *b, char id[20]);
+
+/*
+ * A queue on @b that keeps at most @depth (1..1024) requests in flight; what
+ * is submitted beyond waits inside. All memory and threads that a queue needs
+ * are allocated here: submit and poll never allocate, so that they may run
+ * behind a narrow seccomp filter (io_submit, io_getevents, read, write,
+ * futex, fallocate, ftruncate, fdatasync, p{read,write}v, mmap-free).
+ * Returns NULL and sets errno.
+ */
+struct block_queue *block_queue_create(struct block *b, unsigned int depth);
+
+/* Waits for all its requests (done() is called for each), frees. Accepts NULL. */
+void block_queue_destroy(struct block_queue *q);
+
+/*
+ * Takes the request over. Always answers through done(): what is wrong with
+ * the request (range, alignment, read-only image) comes as its error.
+ * Requests may be held back until block_queue_kick().
+ */
+void block_queue_submit(struct block_queue *q, struct block_req *req);
+
+/* Sends what was held back to the kernel in one system call. */
+void block_queue_kick(struct block_queue *q);
+
+/* An eventfd that is readable when block_queue_poll() has something to do. */
+int block_queue_fd(const struct block_queue *q);
+
+/*
+ * Clears the eventfd, reaps completions, calls done(), sends on what became
+ * possible. Returns the number of requests that were completed. Never blocks.
+ */
+int block_queue_poll(struct block_queue *q);
+
+/* Requests submitted and not yet done. */
+unsigned int block_queue_inflight(const struct block_queue *q);
+
+/* Blocks until every request of the queue is done. */
+void block_queue_drain(struct block_queue *q);
+
+#endif
