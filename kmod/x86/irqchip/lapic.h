@@ -8,6 +8,7 @@
 #ifndef LODGE_X86_IRQCHIP_LAPIC_H
 #define LODGE_X86_IRQCHIP_LAPIC_H
 
+#include <linux/bitmap.h>
 #include <linux/hrtimer.h>
 #include <linux/kvm.h>
 #include <linux/types.h>
@@ -28,8 +29,6 @@ struct lapic_timer {
 	u64 tsc_deadline;		/* 0 = disarmed */
 	u8 mode;			/* enum lapic_timer_mode */
 	u32 divide;			/* 1, 2, 4 ... 128 */
-	atomic_t pending;		/* expired, not yet delivered */
-	u32 pin_cpu;
 };
 
 struct lapic {
@@ -44,7 +43,8 @@ struct lapic {
 	unsigned long init_sipi;	/* LAPIC_INIT, LAPIC_SIPI pending, atomic */
 	u8 sipi_vector;
 	struct lapic_timer timer;
-	u64 eoi_exit[4];		/* vectors whose EOI must reach the (split) IOAPIC */
+	u32 esr_pending;		/* errors since ESR was last written */
+	DECLARE_BITMAP(eoi_exit, 256);	/* vectors whose EOI the IOAPIC or the VMM wants beyond level-triggered ones */
 };
 
 #define LAPIC_INIT	0
@@ -82,9 +82,6 @@ void lapic_take(struct lapic *l, int vector);
 bool lapic_accepts_extint(struct lapic *l);
 void lapic_set_tpr(struct lapic *l, u8 tpr);		/* 8-bit TPR; CR8 is bits 7:4 */
 u8 lapic_get_tpr(struct lapic *l);
-/* Move an expired timer's interrupt into IRR. */
-void lapic_timer_deliver(struct lapic *l);
-bool lapic_timer_pending(struct lapic *l);
 /* Before a halt and after waking: move hrtimer to the CPU that runs us. */
 void lapic_timer_migrate(struct lapic *l);
 /* True if @l would wake a halted vCPU. */
@@ -117,8 +114,37 @@ void lapic_pv_eoi_entry(struct lapic *l);
 int lapic_accept(struct lapic *l, u8 vector, bool level);
 /* Deliver @msg to all LAPICs of @vm that it names: >0, 0 coalesced, -1 nobody. Any context, @src may be NULL. */
 int lapic_send(struct lodge_vm *vm, struct lapic *src, const struct lapic_msg *msg);
-/* ids, logical ids or modes changed: the destination map is made anew before the next delivery. */
-void lapic_map_stale(struct lodge_vm *vm);
+/* Does @l belong to the destination of @msg from @src (NULL: IOAPIC, MSI)?  Shorthands are not looked at. */
+bool lapic_match(struct lapic *l, const struct lapic *src, const struct lapic_msg *msg);
+/* APIC ids or modes changed: make the table of physical destinations anew.  Process context. */
+int lapic_map_update(struct lodge_vm *vm);
+
+/* ---- between the lapic's own files ---- */
+static inline u32 lapic_get(const struct lapic *l, u32 reg)
+{
+	return READ_ONCE(*(u32 *)(l->regs + reg));
+}
+
+static inline void lapic_set(struct lapic *l, u32 reg, u32 val)
+{
+	WRITE_ONCE(*(u32 *)(l->regs + reg), val);
+}
+
+static inline u32 lapic_id(const struct lapic *l)
+{
+	u32 id = lapic_get(l, 0x20);
+
+	return l->x2apic ? id : id >> 24;
+}
+
+void lapic_error(struct lapic *l, u32 esr_bit);
+void lapic_timer_init(struct lapic *l);
+void lapic_timer_cancel(struct lapic *l);
+void lapic_timer_lvt(struct lapic *l, u32 lvtt);	/* LVTT is about to become @lvtt: the mode may change */
+void lapic_timer_start(struct lapic *l);		/* TMICT or TDCR was written */
+u32 lapic_timer_count(struct lapic *l);			/* TMCCT */
+void lapic_timer_divide(struct lapic *l);		/* TDCR was written */
+void lapic_timer_restore(struct lapic *l);		/* after KVM_SET_LAPIC */
 
 /* ---- user space ---- */
 void lapic_get_state(struct lapic *l, struct kvm_lapic_state *s);

@@ -22,6 +22,9 @@ void vcpu_post_event(struct lodge_vcpu *vcpu);
 /* On the vCPU's own thread: evaluate before the next entry, no kick. */
 void vcpu_note_event(struct lodge_vcpu *vcpu);
 
+/* The VM starts on this vCPU (KVM_SET_BOOT_CPU_ID). */
+bool vcpu_is_boot(struct lodge_vcpu *vcpu);
+
 /* The guest's TSC now (or at host TSC @host), and its rate in kHz. */
 u64 vcpu_guest_tsc(struct lodge_vcpu *vcpu, u64 host);
 u32 vcpu_guest_tsc_khz(struct lodge_vcpu *vcpu);
@@ -35,6 +38,9 @@ void vcpu_apic_base_changed(struct lodge_vcpu *vcpu);
 
 /* User space wants EOIs of this IOAPIC vector (split irqchip): exit with KVM_EXIT_IOAPIC_EOI. */
 void vcpu_ioapic_eoi_exit(struct lodge_vcpu *vcpu, u8 vector);
+
+/* The IOAPIC's entries or the routes changed: every vCPU calls irqchip_scan() before its next entry.  Any context. */
+void vm_request_ioapic_scan(struct lodge_vm *vm);
 
 /* PV EOI (KVM_FEATURE_PV_EOI): the guest cleared / may skip the EOI write.  On the vCPU's own thread, may sleep. */
 bool vcpu_pv_eoi_enabled(struct lodge_vcpu *vcpu);
