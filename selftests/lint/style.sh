@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# style.sh - licence tags, sizes, and the kernel's own checkpatch.pl.
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=selftests/lint/tap.sh
+. selftests/lint/tap.sh
+
+# Data, licence texts and generated lists have no line to put a tag on.
+tagged()
+{
+	files . | grep -vE '^(LICENSE|LICENSES/|\.gitignore|\.clang-format|README\.md|SUPPORT\.md|CHANGELOG\.md)|\.md$|/corpus/|^qemu-patches/.*\.patch$|/series$|\.(bin|vhd|gz|json|png)$'
+}
+
+tagged | while read -r f; do
+	# Line 1, or line 2 after a '#!'.
+	head -n 2 "$f" | grep -q 'SPDX-License-Identifier: ' || echo "$f: no SPDX tag on line 1"
+done >"$tmp/bad"
+result "every file has its licence tag" "$tmp/bad"
+
+tag()
+{
+	head -n 2 "$1" | sed -nE 's/.*SPDX-License-Identifier: //p' | sed -E 's/ *\*\/ *$//' | head -n 1
+}
+tagged | while read -r f; do
+	case $f in
+	kmod/*|Kbuild) want='GPL-2.0-only|\(?GPL-2.0-only OR (MIT|BSD-2-Clause)\)?' ;;
+	include/uapi/*) want='\(?\(?GPL-2.0-only WITH Linux-syscall-note\)?( OR (MIT|BSD-2-Clause|BSD-3-Clause))?\)?' ;;
+	include/lodge/*|userspace/liblodge/*|userspace/vhd/*|userspace/common/*) want='LGPL-2.1-or-later' ;;
+	userspace/*|selftests/*) want='GPL-2.0-or-later|LGPL-2.1-or-later' ;;
+	*) continue ;;
+	esac
+	tag "$f" | grep -qxE "$want" || echo "$f: licence '$(tag "$f")', expected $want"
+done >"$tmp/bad"
+result "licences are those of their directories" "$tmp/bad"
+
+files . | grep -E '\.([chS]|sh|py|asl)$|Makefile$|Kbuild$|selftests/run$|selftests/qemu/[a-z-]+$' |
+	while read -r f; do
+		n=$(wc -l <"$f")
+		[ "$n" -le 1000 ] || echo "$f: $n lines, the ceiling is 1000"
+	done >"$tmp/bad"
+result "no file has more than 1000 lines" "$tmp/bad"
+
+# shellcheck disable=SC2016
+# In kernel style a function, and nothing else, has its braces alone in column 1.
+files kmod userspace include selftests | grep -E '\.[ch]$' | xargs -r awk '
+	FNR == 1 { start = 0; file = FILENAME }
+	/^{/ { start = FNR; name = previous }
+	/^}/ && start { if (FNR - start - 1 > 100) print FILENAME ":" start ": " FNR - start - 1 " lines: " name; start = 0 }
+	/^[^ \t{}#]/ { previous = $0 }' >"$tmp/bad"
+result "no function has more than 100 lines" "$tmp/bad"
+
+files . | xargs -r grep -nIHE '[[:space:]]+$' -- 2>/dev/null |
+	grep -vE '^(LICENSE|[^:]*\.(md|patch)|[^:]*/corpus/[^:]*):' | cut -c 1-100 >"$tmp/bad"
+result "no line ends in white space" "$tmp/bad"
+
+# checkpatch.pl comes with the kernel's source only.
+find_checkpatch()
+{
+	local c
+	for c in "${CHECKPATCH:-}" build/lint/scripts/checkpatch.pl \
+		/usr/src/linux-source-6.1/scripts/checkpatch.pl; do
+		[ -z "$c" ] || [ ! -e "$c" ] || { echo "$c"; return; }
+	done
+	[ -e /usr/src/linux-source-6.1.tar.xz ] || return
+	mkdir -p build/lint
+	tar -C build/lint -xf /usr/src/linux-source-6.1.tar.xz --strip-components=1 --occurrence=1 \
+		linux-source-6.1/scripts/checkpatch.pl linux-source-6.1/scripts/spelling.txt \
+		linux-source-6.1/scripts/const_structs.checkpatch 2>/dev/null
+	echo build/lint/scripts/checkpatch.pl
+}
+
+# What does not apply to a tree of our own, or to user space.
+ignore=FILE_PATH_CHANGES,MAINTAINERS,NOT_UNIFIED_DIFF,COMMIT_MESSAGE,SPDX_LICENSE_TAG,LINUX_VERSION_CODE
+ignore=$ignore,CONST_STRUCT,EMBEDDED_FUNCTION_NAME,PREFER_DEFINED_ATTRIBUTE_MACRO,CONSTANT_COMPARISON
+# Types of our own are decided on; X-macros cannot have parentheses.
+ignore=$ignore,NEW_TYPEDEFS,COMPLEX_MACRO,TRACING_LOGGING,MULTISTATEMENT_MACRO_USE_DO_WHILE,SYMBOLIC_PERMS,VSPRINTF_SPECIFIER_PX
+user=,MACRO_WITH_FLOW_CONTROL,SPLIT_STRING,FUNCTION_ARGUMENTS,PREFER_KERNEL_TYPES,CAMELCASE,STRCPY,STRLCPY,STRNCPY,VOLATILE,MEMORY_BARRIER,PREFER_FALLTHROUGH
+user=$user,PREFER_PRINTK,PREFER_KSTRTOX,SSCANF_TO_KSTRTO,MINMAX,ARRAY_SIZE,PREFER_ASM_GOTO,AVOID_BUG,AVOID_EXTERNS
+user=$user,USE_RELATIVE_PATH,ENOSYS,ENOTSUPP,NAKED_SSCANF,ALLOC_WITH_MULTIPLY,USLEEP_RANGE,PRINTK_WITHOUT_KERN_LEVEL
+checkpatch=$(find_checkpatch)
+if [ -z "$checkpatch" ]; then
+	skip "checkpatch: the module" "no checkpatch.pl (package linux-source-6.1)"
+	skip "checkpatch: user space" "no checkpatch.pl (package linux-source-6.1)"
+else
+	run()
+	{
+		xargs -r perl "$checkpatch" --no-tree --terse --quiet --no-summary --show-types \
+			--max-line-length=100 --ignore "$1" -f 2>&1 | grep -E ':[0-9]+: (ERROR|WARNING)'
+	}
+	files kmod include | grep -E '\.[chS]$' | run "$ignore" >"$tmp/bad"
+	result "checkpatch: the module" "$tmp/bad"
+	files userspace selftests | grep -E '\.[ch]$' | run "$ignore$user" >"$tmp/bad"
+	result "checkpatch: user space" "$tmp/bad"
+fi
+finish
