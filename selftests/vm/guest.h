@@ -16,6 +16,7 @@
  *	guest_start64(&g, 0, body);
  *	if (guest_run(&g, 0) == GUEST_DONE) ...
  *
+ * Build with -static -mno-red-zone (an interrupt's frame is pushed where the red zone would be).
  * Guest functions bear GUEST: no vector registers, no stack protector, no C library.  guest_exit() ends with an OUT to a port
  * that nobody owns.  The guest has a GDT, an IDT whose 256 entries point at stubs calling guest_irq[vector] (guest functions), and a
  * stack per vCPU.  guest_start16() starts a blob of real-mode code at gpa 0x1000 instead.
