@@ -66,6 +66,8 @@ struct pci_bar {
 	u64 addr;		/* where it is mapped now */
 	u64 home;		/* where the bus puts it at reset */
 	bool mapped;
+	int nr;
+	struct pci_dev *dev;
 };
 
 struct pci_doorbell {

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * liblodge: what a toolstack does with running guests.
+ *
+ * A guest is a directory under the run directory, with a lock that its process holds and a
+ * control socket. There is no daemon: listing is reading that directory, and every other call
+ * opens the socket, asks one question and closes it. Functions return 0 or -errno and put a
+ * message for the user into *err when that is not NULL. Strings handed out are freed with free().
+ *
+ * The library keeps no state and may be used from any thread.
+ */
+#ifndef LODGE_LODGE_H
+#define LODGE_LODGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Exit codes of `lodge run`. With "-- COMMAND" the command's own status (0-127, or 128 plus the
+ * signal that killed it) is returned, and codes from LODGE_EXIT_FAILURE on have 200 added. */
+enum lodge_exit {
+	LODGE_EXIT_OFF = 0,		/* the guest powered off */
+	LODGE_EXIT_FAILURE = 1,		/* something else went wrong */
+	LODGE_EXIT_USAGE = 2,		/* wrong options */
+	LODGE_EXIT_CONFIG = 3,		/* kernel, initrd, disk or network cannot be used */
+	LODGE_EXIT_NO_DEVICE = 4,	/* no hypervisor, or it is busy */
+	LODGE_EXIT_PERMISSION = 5,	/* no right to use it */
+	LODGE_EXIT_RESET = 10,		/* the guest reset itself, with --no-reboot */
+	LODGE_EXIT_PANIC = 11,		/* the guest's kernel panicked */
+	LODGE_EXIT_LOST = 12,		/* triple fault */
+	LODGE_EXIT_HYPERVISOR = 13,	/* the hypervisor could not go on */
+	LODGE_EXIT_TIMEOUT = 14,	/* --timeout */
+	LODGE_EXIT_KILLED = 15,		/* ended from outside: escape key, kill, signal */
+	LODGE_EXIT_COMMAND = 16,	/* the guest ended without the command's status */
+};
+#define LODGE_EXIT_OWN_BASE 200
+
+struct lodge_error {
+	int code;			/* positive errno */
+	char message[480];
+};
+
+struct lodge_guest {
+	char name[64];
+	int pid;
+	char state[16];			/* "running", "paused", "starting" */
+	uint64_t memory;		/* bytes */
+	unsigned int cpus;
+	uint64_t uptime_ms;
+	uint64_t exits;
+	uint64_t resident;		/* host memory of the process, bytes */
+	char device[108];
+	char kernel[256];
+};
+
+const char *lodge_version(void);
+/* The run directory: $LODGE_RUN_DIR, else $XDG_RUNTIME_DIR/lodge, else /run/lodge. */
+int lodge_run_dir(char *buf, size_t room, struct lodge_error *err);
+
+/* All running guests of this run directory, by name; *guests is freed with free(). Guests that
+ * do not answer are listed with state "unresponsive". */
+int lodge_list(struct lodge_guest **guests, size_t *count, struct lodge_error *err);
+int lodge_info(const char *name, struct lodge_guest *guest, struct lodge_error *err);
+/* The guest's answer to "info" as JSON text. */
+int lodge_info_json(const char *name, char **json, struct lodge_error *err);
+/* Presses the power button. */
+int lodge_stop(const char *name, struct lodge_error *err);
+/* Ends the guest's process at once; the disks stay as a power cut would leave them. */
+int lodge_kill(const char *name, struct lodge_error *err);
+/* Waits until the guest is gone. -ETIMEDOUT. timeout_ms < 0: for ever. */
+int lodge_wait(const char *name, int timeout_ms, struct lodge_error *err);
+int lodge_pause(const char *name, struct lodge_error *err);
+int lodge_resume(const char *name, struct lodge_error *err);
+/* The newest console output, up to 64 KiB. */
+int lodge_log(const char *name, char **text, size_t *len, struct lodge_error *err);
+/* A socket that carries the console both ways, beginning with the newest output. */
+int lodge_console(const char *name, struct lodge_error *err);
+int lodge_console_resize(const char *name, unsigned int cols, unsigned int rows,
+			 struct lodge_error *err);
+
+/* What a host has or lacks. */
+struct lodge_check {
+	char name[32];
+	int ok;				/* 1 fine, 0 missing, -1 optional and missing */
+	char found[160];
+	char remedy[200];
+};
+
+/* Fills up to room checks; returns their number. */
+size_t lodge_doctor(const char *device, struct lodge_check *checks, size_t room);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
