@@ -208,6 +208,11 @@ int loop_post(struct loop *loop, loop_post_fn *fn, void *ctx)
 	return 0;
 }
 
+int loop_fd(const struct loop *loop)
+{
+	return loop->epfd;
+}
+
 int loop_run_once(struct loop *loop, int timeout_ms)
 {
 	struct loop_source *src;

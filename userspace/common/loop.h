@@ -53,6 +53,9 @@ int loop_timer_init(struct loop *loop, struct loop_timer *t, loop_timer_fn *fn, 
 int loop_timer_arm(struct loop_timer *t, u64 first_ns, u64 period_ns);
 void loop_timer_fini(struct loop *loop, struct loop_timer *t);
 
+/* Readable when loop_run_once() has something to do: for a thread that must poll more than a loop. */
+int loop_fd(const struct loop *loop);
+
 /* Runs fn(ctx) on the loop's thread, from any thread. Returns 0 or -ENOMEM. */
 int loop_post(struct loop *loop, loop_post_fn *fn, void *ctx);
 
