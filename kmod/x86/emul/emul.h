@@ -29,7 +29,7 @@
  *    and emulate again; read() of the same linear address (the caller may key by physical address or by ordinal number) answers from
  *    the cache.  An access may need several rounds (fragments): answer EMUL_IO_NEEDED until it is complete.
  *  - write() and pio_out() that need user space: preferably note the data, answer EMUL_OK and perform them after emul_insn() has
- *    returned.  One iteration writes at most EMUL_WRITE_MAX bytes to memory in at most EMUL_WRITES_MAX calls; the op commit() tells where
+ *    returned.  One iteration writes at most EMUL_WRITE_MAX bytes to devices in at most EMUL_WRITES_MAX calls; the op commit() tells where
  *    an iteration ends; a caller with room for only one iteration sets ctxt->stop in it.  Answering EMUL_IO_NEEDED and letting the
  *    repeated call through is correct also: nothing of the iteration is in regs[] before its last write has answered EMUL_OK.
  *  - commit() is called after every iteration but the last of a REP instruction: the read cache has been consumed and must be dropped.
