@@ -76,6 +76,8 @@ struct block_req {
  *	cache=none|host		none (default): O_DIRECT where the file system has
  *				it; host: through the host's page cache
  *	discard=on|off		default on; off: discards are accepted and ignored
+ *	rawparent=on|off	default off; on: a differencing image may stand on
+ *				a raw file
  *
  * A path may also be written raw:FILE or vhd:FILE. Returns NULL and sets *@err
  * to a sentence for the user (free() it); errno holds the reason's number.

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Disk specifications: PATH, raw:PATH, vhd:PATH, or key=value,... with the
+ * path first or as path=. The format follows from the prefix, the option or
+ * the name's ending, never from the contents: what a guest writes into a raw
+ * disk must not be able to turn it into something else at the next start.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "block/spec.h"
+
+int block_spec_fail(char **err, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (err) {
+		va_start(ap, fmt);
+		if (vasprintf(err, fmt, ap) < 0)
+			*err = NULL;
+		va_end(ap);
+	}
+	errno = code;
+	return -code;
+}
+
+/* Copies up to the next single comma; ",," is a comma. Returns what follows. */
+static const char *word_take(const char *text, char *out, size_t room)
+{
+	size_t used = 0;
+
+	while (*text) {
+		if (*text == ',') {
+			if (text[1] != ',') {
+				text++;
+				break;
+			}
+			text++;
+		}
+		if (used + 1 >= room)
+			return NULL;
+		out[used++] = *text++;
+	}
+	out[used] = 0;
+	return text;
+}
+
+static int set_bool(const char *key, const char *value, bool *out, char **err)
+{
+	if (!value || !strcmp(value, "on"))
+		*out = true;
+	else if (!strcmp(value, "off"))
+		*out = false;
+	else
+		return block_spec_fail(err, EINVAL, "disk option %s is 'on' or 'off', not '%s'", key, value);
+	return 0;
+}
+
+static int set_option(struct block_spec *s, const char *key, const char *value, int *format,
+		      char **err)
+{
+	bool flag = false;
+	int ret;
+
+	if (!strcmp(key, "path")) {
+		if (!value || !*value)
+			return block_spec_fail(err, EINVAL, "disk option path needs a file name");
+		snprintf(s->path, sizeof(s->path), "%s", value);
+	} else if (!strcmp(key, "format")) {
+		if (value && !strcmp(value, "raw"))
+			*format = 0;
+		else if (value && !strcmp(value, "vhd"))
+			*format = 1;
+		else
+			return block_spec_fail(err, EINVAL, "disk format '%s' is not known; formats are raw and vhd",
+					       value ? value : "");
+	} else if (!strcmp(key, "cache")) {
+		if (!value || (strcmp(value, "none") && strcmp(value, "host")))
+			return block_spec_fail(err, EINVAL, "disk option cache is 'none' or 'host', not '%s'",
+					       value ? value : "");
+		s->buffered = !strcmp(value, "host");
+	} else if (!strcmp(key, "readonly") || !strcmp(key, "ro")) {
+		return set_bool(key, value, &s->readonly, err);
+	} else if (!strcmp(key, "rawparent")) {
+		return set_bool(key, value, &s->raw_parent, err);
+	} else if (!strcmp(key, "discard")) {
+		ret = set_bool(key, value, &flag, err);
+		s->nodiscard = !flag;
+		return ret;
+	} else {
+		return block_spec_fail(err, EINVAL, "disk option '%s' is not known; options are path, format, readonly, cache, discard, rawparent",
+				       key);
+	}
+	return 0;
+}
+
+static bool named_vhd(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot && (!strcasecmp(dot, ".vhd") || !strcasecmp(dot, ".avhd"));
+}
+
+int block_spec_parse(const char *text, struct block_spec *s, char **err)
+{
+	static const char *const keys[] = { "path=", "format=", "readonly=", "cache=", "discard=",
+					    "rawparent=" };
+	char word[4096 + 16], *eq;
+	bool first = true;
+	int format = -1, ret;
+	size_t i;
+
+	memset(s, 0, sizeof(*s));
+	while (*text) {
+		bool bare = first;
+
+		text = word_take(text, word, sizeof(word));
+		if (!text)
+			return block_spec_fail(err, EINVAL, "the disk specification is too long");
+		/* Only our own keys make the first word an option: paths may hold '='. */
+		for (i = 0; first && i < sizeof(keys) / sizeof(keys[0]); i++)
+			if (!strncmp(word, keys[i], strlen(keys[i])))
+				bare = false;
+		first = false;
+		if (bare) {
+			char *path = word;
+
+			if (!strncmp(path, "raw:", 4) || !strncmp(path, "vhd:", 4)) {
+				format = path[0] == 'v';
+				path += 4;
+			}
+			if (strlen(path) >= sizeof(s->path))
+				return block_spec_fail(err, ENAMETOOLONG, "the disk's path is too long");
+			strcpy(s->path, path);
+			continue;
+		}
+		eq = strchr(word, '=');
+		if (eq)
+			*eq++ = 0;
+		if (eq && strlen(eq) >= sizeof(s->path))
+			return block_spec_fail(err, ENAMETOOLONG, "the value of disk option %s is too long", word);
+		ret = set_option(s, word, eq, &format, err);
+		if (ret)
+			return ret;
+	}
+	if (!s->path[0])
+		return block_spec_fail(err, EINVAL, "the disk specification names no file; write PATH or path=PATH,...");
+	s->vhd = format < 0 ? named_vhd(s->path) : format;
+	return 0;
+}

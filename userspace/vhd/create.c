@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Making new images.
+ *
+ * Layout of ours: footer copy, header at 512, table at 1536 (where every tool
+ * looks for it), for differencing images the parent locators on the next
+ * page, and the footer. Everything is synced before the footer copy at 0 is
+ * written, so that a file that a crash has left half-made is no image.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vhd/image.h"
+
+#define LOCATOR_ROOM	(16u << 10)
+
+static uint32_t now(void)
+{
+	long long t = (long long)time(NULL) - VHD_EPOCH;
+
+	return t < 0 ? 0 : t;
+}
+
+static int make_uuid(uint8_t uuid[16])
+{
+	if (getrandom(uuid, 16, 0) != 16)
+		return -EIO;
+	uuid[6] = (uuid[6] & 0x0f) | 0x40;
+	uuid[8] = (uuid[8] & 0x3f) | 0x80;
+	return 0;
+}
+
+static int footer_make(const struct vhd_params *p, uint64_t size, struct vhd_footer *f)
+{
+	memset(f, 0, sizeof(*f));
+	f->version = 0x00010000;
+	f->data_offset = p->type == VHD_FIXED ? VHD_NO_OFFSET : VHD_HEADER_OFFSET;
+	f->timestamp = p->timestamp ? p->timestamp : now();
+	memcpy(f->creator, "ldge", 4);
+	f->creator_version = VHD_CREATOR_VERSION;
+	f->creator_os = 0x5769326b;
+	f->original_size = size;
+	f->current_size = size;
+	f->geometry = vhd_geometry_of(size / VHD_SECTOR);
+	f->type = p->type;
+	memcpy(f->uuid, p->uuid, 16);
+	return vhd_uuid_null(f->uuid) ? make_uuid(f->uuid) : 0;
+}
+
+static int size_check(const struct vhd_params *p, uint64_t size, const struct store *s,
+		      struct vhd_error *err)
+{
+	if (!size || size % VHD_SECTOR)
+		return vhd_fail(err, EINVAL, "the size %llu is not a positive multiple of 512 bytes",
+				(unsigned long long)size);
+	if (p->type != VHD_RAW && size > VHD_MAX_SIZE)
+		return vhd_fail(err, EFBIG, "VHD images hold at most 2040 GiB (2190433320960 bytes), not %llu; use a raw image for larger disks",
+				(unsigned long long)size);
+	if (s->device && s->size < size + (p->type == VHD_RAW ? 0 : VHD_FOOTER_BYTES))
+		return vhd_fail(err, ENOSPC, "the device has %llu bytes, too few for a disk of %llu",
+				(unsigned long long)s->size, (unsigned long long)size);
+	return 0;
+}
+
+static int flat_make(struct store *s, const struct vhd_params *p, uint64_t size)
+{
+	uint8_t raw[VHD_FOOTER_BYTES];
+	struct vhd_footer f;
+	int ret = 0;
+
+	if (!s->device)
+		ret = s->ops->truncate(s, size);
+	if (!ret && p->preallocate)
+		ret = store_file_reserve(s, size + (p->type == VHD_FIXED ? VHD_FOOTER_BYTES : 0));
+	if (!ret && p->type == VHD_FIXED) {
+		ret = footer_make(p, size, &f);
+		vhd_footer_encode(&f, raw);
+		if (!ret)
+			ret = s->ops->pwrite(s, raw, sizeof(raw),
+					     s->device ? s->size - VHD_FOOTER_BYTES : size);
+	}
+	return ret ? ret : s->ops->sync(s);
+}
+
+static int parent_find(const struct vhd_params *p, struct vhd_header *h, uint64_t *size,
+		       struct vhd_error *err)
+{
+	struct vhd *parent;
+	uint64_t dev, ino;
+	int64_t mtime = 0;
+	int ret;
+
+	if (!p->parent)
+		return vhd_fail(err, EINVAL, "a differencing image needs a parent");
+	ret = vhd_open(p->parent, VHD_O_RDONLY | VHD_O_RAW_PARENT | (p->parent_raw ? VHD_O_RAW : 0),
+		       &parent, err);
+	if (ret)
+		return ret;
+	if (!*size)
+		*size = parent->size;
+	if (*size < parent->size) {
+		ret = vhd_fail(err, EINVAL, "the image would be smaller (%llu bytes) than its parent (%llu)",
+			       (unsigned long long)*size, (unsigned long long)parent->size);
+	} else {
+		memcpy(h->parent_uuid, parent->footer.uuid, 16);
+		store_file_stat(parent->store, &dev, &ino, &mtime);
+		h->parent_timestamp = mtime > VHD_EPOCH ? mtime - VHD_EPOCH : 0;
+	}
+	vhd_close(parent);
+	return ret;
+}
+
+static int write_blocks_image(struct store *s, const struct vhd_footer *f, struct vhd_header *h,
+			      const uint8_t *locators, size_t locator_bytes)
+{
+	uint64_t table = vhd_table_bytes(h->max_entries), end;
+	uint8_t raw[VHD_HEADER_BYTES];
+	uint8_t *ff = malloc(table);
+	int ret;
+
+	if (!ff)
+		return -ENOMEM;
+	memset(ff, 0xff, table);
+	end = round_up(h->table_offset + table, PAGE_BYTES);
+	ret = s->ops->pwrite(s, ff, table, h->table_offset);
+	free(ff);
+	if (!ret && locator_bytes) {
+		ret = s->ops->pwrite(s, locators, locator_bytes, end);
+		end = round_up(end + locator_bytes, PAGE_BYTES);
+	}
+	vhd_header_encode(h, raw);
+	if (!ret)
+		ret = s->ops->pwrite(s, raw, VHD_HEADER_BYTES, VHD_HEADER_OFFSET);
+	vhd_footer_encode(f, raw);
+	if (!ret)
+		ret = s->ops->pwrite(s, raw, VHD_FOOTER_BYTES,
+				     s->device ? s->size - VHD_FOOTER_BYTES : end);
+	if (!ret)
+		ret = s->ops->sync(s);
+	if (!ret)
+		ret = s->ops->pwrite(s, raw, VHD_FOOTER_BYTES, 0);
+	return ret ? ret : s->ops->sync(s);
+}
+
+static int blocks_make(struct store *s, const char *path, const struct vhd_params *p,
+		       uint64_t size, struct vhd_header *h, struct vhd_error *err)
+{
+	struct vhd_footer f;
+	uint8_t *locators;
+	uint64_t entries;
+	int n = 0, ret;
+
+	h->table_offset = VHD_TABLE_OFFSET;
+	h->block_size = p->block_size ? p->block_size : VHD_DEFAULT_BLOCK;
+	if (h->block_size < VHD_MIN_BLOCK || h->block_size > VHD_MAX_BLOCK ||
+	    h->block_size & (h->block_size - 1))
+		return vhd_fail(err, EINVAL, "the block size %u is not a power of two from 512 bytes to 16 MiB",
+				h->block_size);
+	entries = (size + h->block_size - 1) / h->block_size;
+	if (entries > VHD_MAX_ENTRIES)
+		return vhd_fail(err, EINVAL, "blocks of %u bytes are too small for a disk of %llu bytes",
+				h->block_size, (unsigned long long)size);
+	h->max_entries = entries;
+	locators = calloc(1, LOCATOR_ROOM);
+	if (!locators)
+		return vhd_fail(err, ENOMEM, "out of memory");
+	if (p->type == VHD_DIFF)
+		n = chain_locators(path, p->parent, h,
+				   round_up(h->table_offset + vhd_table_bytes(entries), PAGE_BYTES),
+				   locators, LOCATOR_ROOM, err);
+	if (n < 0) {
+		free(locators);
+		return n;
+	}
+	ret = footer_make(p, size, &f);
+	if (!ret)
+		ret = write_blocks_image(s, &f, h, locators, n);
+	free(locators);
+	if (ret)
+		return vhd_fail(err, -ret, "cannot write '%.300s': %s", path, strerror(-ret));
+	return 0;
+}
+
+int create_on_store(struct store *s, const char *path, const struct vhd_params *p,
+		    struct vhd_error *err)
+{
+	uint64_t size = p->size;
+	struct vhd_header h;
+	int ret = 0;
+
+	memset(&h, 0, sizeof(h));
+	if (p->type == VHD_DIFF)
+		ret = parent_find(p, &h, &size, err);
+	if (!ret)
+		ret = size_check(p, size, s, err);
+	if (ret)
+		return ret;
+	if (p->type == VHD_DYNAMIC || p->type == VHD_DIFF)
+		return blocks_make(s, path, p, size, &h, err);
+	ret = flat_make(s, p, size);
+	if (ret)
+		return vhd_fail(err, -ret, "cannot write '%.300s': %s", path, strerror(-ret));
+	return 0;
+}
+
+int vhd_create(const char *path, const struct vhd_params *params, struct vhd_error *err)
+{
+	struct vhd_error local;
+	struct store *s;
+	bool is_new;
+	int ret;
+
+	err = err ? err : &local;
+	ret = store_file_create(path, &s, &is_new, err);
+	if (ret)
+		return ret;
+	ret = create_on_store(s, path, params, err);
+	s->ops->close(s);
+	if (ret && is_new)
+		unlink(path);
+	return ret;
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Opening and closing images.
+ *
+ * Opening for reading changes nothing. Opening for writing repairs what an
+ * unclean end has left: a table entry without a block behind it goes, what
+ * lies behind the last block is cut off (so that everything beyond is zero
+ * again, which block allocation relies on), and the trailing footer comes back
+ * at close. Closing runs a last commit, cuts the file to its end and writes
+ * the footer there, synced before and after.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vhd/image.h"
+#include "vhd/store.h"
+
+static void image_free(struct vhd *v)
+{
+	if (!v)
+		return;
+	if (v->parent)
+		vhd_close(v->parent);
+	if (v->blocks) {
+		table_fini(v);
+		bitmap_fini(v);
+		alloc_fini(v);
+	}
+	if (v->store)
+		v->store->ops->close(v->store);
+	pthread_mutex_destroy(&v->lock);
+	free(v->head);
+	free(v->path);
+	free(v->parent_path);
+	free(v);
+}
+
+/* Cuts off or fills up what lies around the last block. */
+static int repair(struct vhd *v, const struct layout *l, uint64_t last, struct vhd_error *err)
+{
+	static const uint8_t zeros[VHD_FOOTER_BYTES];
+	struct store *s = v->store;
+	uint64_t end = last > l->meta_top ? last : l->meta_top;
+	int ret = 0;
+
+	if (s->device)
+		return 0;
+	end = round_up(end, VHD_SECTOR);
+	if (!l->trailing) {
+		ret = s->ops->truncate(s, end);
+	} else if (end > l->footer_at) {
+		/* The last block is short and the footer where its data belong. */
+		ret = s->ops->truncate(s, round_up(end + VHD_FOOTER_BYTES, PAGE_BYTES));
+		if (!ret && l->footer_at % VHD_SECTOR == 0)
+			ret = s->ops->pwrite(s, zeros, sizeof(zeros), l->footer_at);
+		v->killed = true;
+		v->touched = true;
+	}
+	if (ret)
+		return vhd_fail(err, -ret, "cannot repair the image: %s", strerror(-ret));
+	return 0;
+}
+
+static int head_read(struct vhd *v, struct vhd_error *err)
+{
+	int ret;
+
+	v->head = calloc(1, PAGE_BYTES);
+	if (!v->head)
+		return vhd_fail(err, ENOMEM, "out of memory");
+	ret = v->store->ops->pread(v->store, v->head, PAGE_BYTES, 0);
+	if (ret)
+		return vhd_fail(err, -ret, "cannot read the header: %s", strerror(-ret));
+	vhd_footer_encode(&v->footer, v->head);
+	return 0;
+}
+
+static uint64_t place_next(const struct vhd *v, const struct layout *l, uint64_t last)
+{
+	uint64_t next = last > l->meta_top ? last : l->meta_top;
+
+	/* Bytes between the last block and the footer are not known to be zero. */
+	if (l->trailing && !v->store->device && l->footer_at > next)
+		next = l->footer_at;
+	return round_up(next, v->page_meta ? PAGE_BYTES : VHD_SECTOR);
+}
+
+static int blocks_setup(struct vhd *v, const struct layout *l, struct vhd_error *err)
+{
+	uint32_t dropped, i;
+	uint64_t last;
+	int ret;
+
+	v->blocks = true;
+	v->spb = v->header.block_size / VHD_SECTOR;
+	v->bitmap_bytes = vhd_bitmap_bytes(v->header.block_size);
+	v->nblocks = (v->size + v->header.block_size - 1) / v->header.block_size;
+	v->meta_end = l->meta_end;
+	v->no_free = l->batmap;
+	v->footer_at = l->footer_at;
+	v->killed = !l->trailing;
+	ret = layout_table(v->store, l, &v->bat, err);
+	if (!ret)
+		ret = layout_table_check(v->store, l, v->bat, &last, &dropped, err);
+	if (ret)
+		return ret;
+	v->page_meta = layout_pages(l, v->bat);
+	v->barrier = v->store->device || (v->type == VHD_DIFF && !v->page_meta);
+	if (last > l->footer_at && l->trailing && v->readonly)
+		v->data_limit = l->footer_at;
+	if (!v->readonly) {
+		ret = repair(v, l, last, err);
+		if (!ret)
+			ret = head_read(v, err);
+		if (ret)
+			return ret;
+	}
+	ret = table_init(v);
+	if (!ret)
+		ret = bitmap_init(v);
+	if (!ret && !v->readonly)
+		ret = alloc_init(v, place_next(v, l, last));
+	if (ret)
+		return vhd_fail(err, -ret, "out of memory");
+	for (i = 0; dropped && i < v->table_units; i++) {
+		map_set(v->table_dirty, i);
+		v->table_dirty_count++;
+	}
+	return 0;
+}
+
+static int vhd_setup(struct vhd *v, unsigned int flags, struct vhd_error *err)
+{
+	struct layout l;
+	int ret = layout_read(v->store, &l, err);
+
+	if (ret)
+		return ret;
+	v->footer = l.footer;
+	v->header = l.header;
+	v->type = l.footer.type;
+	v->size = vhd_footer_size(&l.footer);
+	v->unclean = !l.trailing;
+	if (v->type == VHD_FIXED)
+		return 0;
+	ret = blocks_setup(v, &l, err);
+	if (ret || v->type != VHD_DIFF)
+		return ret;
+	if (flags & VHD_O_NOPARENT) {
+		v->no_parent = true;
+		return 0;
+	}
+	return chain_open_parent(v, flags, err);
+}
+
+int image_open_store(struct store *s, const char *name, unsigned int flags, struct vhd **out,
+		     struct vhd_error *err)
+{
+	struct vhd *v = calloc(1, sizeof(*v));
+	int ret;
+
+	if (!v) {
+		s->ops->close(s);
+		return vhd_fail(err, ENOMEM, "out of memory");
+	}
+	pthread_mutex_init(&v->lock, NULL);
+	v->store = s;
+	v->readonly = flags & VHD_O_RDONLY;
+	v->data_limit = UINT64_MAX;
+	v->path = strdup(name);
+	commit_init(v);
+	if (!v->path) {
+		ret = vhd_fail(err, ENOMEM, "out of memory");
+	} else if (flags & VHD_O_RAW) {
+		v->type = VHD_RAW;
+		v->size = s->device ? s->size / VHD_SECTOR * VHD_SECTOR : round_up(s->size, VHD_SECTOR);
+		ret = 0;
+	} else {
+		ret = vhd_setup(v, flags, err);
+	}
+	if (ret) {
+		image_free(v);
+		return ret;
+	}
+	*out = v;
+	return 0;
+}
+
+int image_open_path(const char *path, unsigned int flags, struct vhd **out, struct vhd_error *err)
+{
+	struct vhd_error why = { 0 };
+	struct store *s;
+	int ret = store_file_open(path, flags, &s, err);
+
+	if (ret)
+		return ret;
+	ret = image_open_store(s, path, flags, out, &why);
+	if (ret)
+		return vhd_fail(err, -ret, "cannot open '%.300s': %.400s", path, why.text);
+	return 0;
+}
+
+int vhd_open(const char *path, unsigned int flags, struct vhd **out, struct vhd_error *err)
+{
+	struct vhd_error local;
+
+	return image_open_path(path, flags & 0xffffff, out, err ? err : &local);
+}
+
+static int write_footer(struct vhd *v, uint64_t end)
+{
+	uint8_t raw[VHD_FOOTER_BYTES];
+	struct store *s = v->store;
+	int ret;
+
+	vhd_footer_encode(&v->footer, raw);
+	if (s->device)
+		end = s->size - VHD_FOOTER_BYTES;
+	else
+		end = round_up(end, VHD_SECTOR);
+	ret = s->device ? 0 : s->ops->truncate(s, end);
+	if (!ret)
+		ret = s->ops->sync(s);
+	if (!ret)
+		ret = s->ops->pwrite(s, raw, sizeof(raw), end);
+	if (!ret)
+		ret = s->ops->sync(s);
+	return ret;
+}
+
+/* Everything onto stable storage, and the image marked clean. */
+static int settle(struct vhd *v)
+{
+	struct vhd_queue *q;
+	uint64_t end = v->meta_end;
+	uint32_t i;
+	int ret;
+
+	if (v->poisoned)
+		return v->poisoned;
+	q = vhd_queue_create(v, 16);
+	if (!q)
+		return -errno;
+	ret = vhd_flush(q);
+	/* Places freed in this run are simply left; see alloc.c. */
+	vhd_queue_destroy(q);
+	if (ret || !v->blocks || !(v->touched || v->unclean))
+		return ret;
+	for (i = 0; i < VHD_LOCATORS; i++)
+		if (v->header.locator[i].code &&
+		    v->header.locator[i].offset + v->header.locator[i].space > end &&
+		    v->header.locator[i].offset < v->store->size)
+			end = v->header.locator[i].offset + v->header.locator[i].space;
+	for (i = 0; i < v->header.max_entries; i++)
+		if (v->bat[i] != VHD_UNUSED && alloc_data_end(v, v->bat[i]) > end)
+			end = alloc_data_end(v, v->bat[i]);
+	return write_footer(v, round_up(end, v->page_meta ? PAGE_BYTES : VHD_SECTOR));
+}
+
+int vhd_close(struct vhd *v)
+{
+	int ret = 0;
+
+	if (!v)
+		return 0;
+	if (!v->readonly)
+		ret = settle(v);
+	image_free(v);
+	return ret;
+}
+
+uint64_t vhd_size(const struct vhd *v)
+{
+	return v->size;
+}
+
+bool vhd_readonly(const struct vhd *v)
+{
+	return v->readonly;
+}
+
+void vhd_get_info(const struct vhd *v, struct vhd_info *info)
+{
+	const struct vhd *p;
+	uint32_t i;
+
+	memset(info, 0, sizeof(*info));
+	info->type = v->type;
+	info->size = v->size;
+	info->file_size = v->store->size;
+	info->allocated = v->store->ops->allocated(v->store);
+	info->readonly = v->readonly;
+	info->direct = v->store->direct;
+	info->unclean = v->unclean;
+	for (p = v; p; p = p->parent)
+		info->depth++;
+	if (v->type == VHD_RAW)
+		return;
+	memcpy(info->uuid, v->footer.uuid, 16);
+	info->hidden = v->footer.hidden;
+	info->saved_state = v->footer.saved_state;
+	info->timestamp = v->footer.timestamp;
+	memcpy(info->creator, v->footer.creator, 4);
+	info->creator_version = v->footer.creator_version;
+	info->creator_os = v->footer.creator_os;
+	info->cylinders = v->footer.geometry.cylinders;
+	info->heads = v->footer.geometry.heads;
+	info->sectors_per_track = v->footer.geometry.sectors_per_track;
+	if (!v->blocks)
+		return;
+	info->block_size = v->header.block_size;
+	info->blocks_total = v->nblocks;
+	for (i = 0; i < v->nblocks; i++)
+		info->blocks_used += v->bat[i] != VHD_UNUSED;
+	info->aligned = v->page_meta;
+	memcpy(info->parent_uuid, v->header.parent_uuid, 16);
+	memcpy(info->parent_name, v->header.parent_name, sizeof(info->parent_name));
+	if (v->parent_path && strlen(v->parent_path) < sizeof(info->parent_path))
+		strcpy(info->parent_path, v->parent_path);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What an image is kept in: a file, a block device, or in tests a simulated
+ * disk that reorders, fails and forgets. The engine above sees a byte array
+ * with synchronous calls for opening and closing, and queues for the rest.
+ *
+ * Reads past the end give zeros. Offsets and lengths of queued operations are
+ * multiples of 512, memory is aligned to mem_align.
+ */
+#ifndef VHD_STORE_H
+#define VHD_STORE_H
+
+#include <lodge/vhd.h>
+#include <libaio.h>
+
+struct store;
+struct store_queue;
+
+enum store_op {
+	STORE_READ,
+	STORE_WRITE,
+	STORE_SYNC,		/* everything completed before is stable after */
+	STORE_PUNCH,		/* becomes zero, space may be freed */
+	STORE_ZERO,		/* becomes zero, space stays reserved */
+};
+
+struct store_io {
+	struct store *store;		/* may differ from the queue's own */
+	enum store_op op;
+	uint64_t offset;
+	uint64_t length;
+	const struct iovec *iov;
+	int iovcnt;
+	void (*done)(struct store_io *io, int error);
+
+	/* The store's. */
+	struct store_queue *queue;
+	struct store_io *next;
+	struct iocb iocb;
+	int result;
+};
+
+struct store_ops {
+	int (*pread)(struct store *s, void *buf, size_t bytes, uint64_t offset);
+	int (*pwrite)(struct store *s, const void *buf, size_t bytes, uint64_t offset);
+	int (*sync)(struct store *s);
+	int (*truncate)(struct store *s, uint64_t size);
+	/* 1 data, 0 hole; *length is cut to the run's length. */
+	int (*run)(struct store *s, uint64_t offset, uint64_t *length);
+	uint64_t (*allocated)(struct store *s);
+	void (*close)(struct store *s);
+
+	int (*queue_create)(struct store *s, unsigned int depth, struct store_queue **out);
+	void (*queue_destroy)(struct store_queue *sq);
+	void (*submit)(struct store_queue *sq, struct store_io *io);
+	void (*kick)(struct store_queue *sq);
+	/* Clears the wake-up, calls done() for what has completed. */
+	void (*poll)(struct store_queue *sq);
+	/* Makes fd() readable; from any thread. */
+	void (*wake)(struct store_queue *sq);
+	int (*fd)(const struct store_queue *sq);
+	/* Blocks until fd() is readable. */
+	void (*wait)(struct store_queue *sq);
+};
+
+struct store {
+	const struct store_ops *ops;
+	uint64_t size;		/* bytes; changed by truncate only */
+	uint32_t mem_align;
+	bool device;		/* cannot grow; what was never written is not zero */
+	bool direct;
+	bool readonly;
+	uint32_t physical;	/* preferred alignment */
+};
+
+/* Opens a file or device; locks it unless VHD_O_NOLOCK. */
+int store_file_open(const char *path, unsigned int flags, struct store **out,
+		    struct vhd_error *err);
+/* A new, empty file (or an existing block device), opened for writing. */
+int store_file_create(const char *path, struct store **out, bool *is_new,
+		      struct vhd_error *err);
+int store_file_stat(struct store *s, uint64_t *dev, uint64_t *ino, int64_t *mtime);
+int store_file_reserve(struct store *s, uint64_t bytes);
+
+#endif

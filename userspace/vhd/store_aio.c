@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Queues on files: libaio for what O_DIRECT makes asynchronous, a few threads
+ * for the rest.
+ *
+ * Linux' aio is asynchronous only for direct I/O; a buffered read would block
+ * in io_submit(). So with O_DIRECT reads, writes and fdatasync go to the
+ * kernel, in one io_submit() per kick, and only fallocate goes to a helper
+ * thread; without O_DIRECT everything does. Short transfers and EINVAL from
+ * the kernel's side are given to a helper too, which loops until it has the
+ * whole or the true error.
+ *
+ * One eventfd tells of all: the kernel raises it at completions, a helper
+ * after putting an operation on the queue's done list, wake() at will. A
+ * queue and its store's threads are created before they are used and nothing
+ * is allocated afterwards.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "vhd/codec.h"
+#include "vhd/store_file.h"
+
+#define BATCH		64
+#define STACK_BYTES	(128 << 10)
+
+struct store_queue {
+	struct store_file *file;
+	io_context_t ctx;
+	bool aio;
+	int fd;
+	unsigned int inkernel;
+	struct store_io *held, **held_tail;	/* not yet submitted */
+	pthread_mutex_t lock;
+	struct store_io *done, **done_tail;	/* lock; finished by helpers */
+};
+
+/* Where in an iovec array a transfer has got to. */
+struct place {
+	int i;
+	size_t skip;
+};
+
+static void place_advance(struct place *p, const struct store_io *io, size_t n)
+{
+	while (p->i < io->iovcnt) {
+		size_t left = io->iov[p->i].iov_len - p->skip;
+
+		if (n < left) {
+			p->skip += n;
+			return;
+		}
+		n -= left;
+		p->skip = 0;
+		p->i++;
+	}
+}
+
+static void place_zero(struct place *p, const struct store_io *io)
+{
+	for (; p->i < io->iovcnt; p->i++, p->skip = 0)
+		memset((char *)io->iov[p->i].iov_base + p->skip, 0,
+		       io->iov[p->i].iov_len - p->skip);
+}
+
+/* Untouched iovecs go in one call, a half-done one alone. */
+static ssize_t transfer_some(const struct store_io *io, const struct place *p, uint64_t offset)
+{
+	int fd = ((struct store_file *)io->store)->fd;
+	struct iovec part = { (char *)io->iov[p->i].iov_base + p->skip,
+			      io->iov[p->i].iov_len - p->skip };
+	const struct iovec *iov = p->skip ? &part : io->iov + p->i;
+	int n = p->skip ? 1 : io->iovcnt - p->i;
+
+	if (n > 1024)
+		n = 1024;
+	return io->op == STORE_READ ? preadv(fd, iov, n, offset) : pwritev(fd, iov, n, offset);
+}
+
+/* Moves the whole of @io. */
+static int transfer(struct store_io *io)
+{
+	struct place p = { 0, 0 };
+	uint64_t at = io->offset;
+
+	place_advance(&p, io, 0);
+	while (p.i < io->iovcnt) {
+		ssize_t n = transfer_some(io, &p, at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n && io->op == STORE_WRITE)
+			return -ENOSPC;
+		at += n;
+		place_advance(&p, io, n);
+		/* The end of the file: what lies beyond reads as zeros. */
+		if (io->op == STORE_READ && (!n || (n % VHD_SECTOR && at >= io->store->size)))
+			place_zero(&p, io);
+	}
+	return 0;
+}
+
+static int zero_by_writing(int fd, uint64_t offset, uint64_t length)
+{
+	static const uint8_t zeros[65536] __attribute__((aligned(4096)));
+
+	while (length) {
+		ssize_t n = pwrite(fd, zeros, length < sizeof(zeros) ? length : sizeof(zeros), offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -ENOSPC;
+		offset += n;
+		length -= n;
+	}
+	return 0;
+}
+
+static int zero(struct store_io *io)
+{
+	int fd = ((struct store_file *)io->store)->fd;
+
+	if (io->op == STORE_PUNCH &&
+	    !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, io->offset, io->length))
+		return 0;
+	if (!fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, io->offset, io->length))
+		return 0;
+	if (errno != EOPNOTSUPP && errno != EINVAL && errno != ENOSYS && errno != ENODEV)
+		return -errno;
+	return zero_by_writing(fd, io->offset, io->length);
+}
+
+int store_file_do(struct store_io *io)
+{
+	switch (io->op) {
+	case STORE_READ:
+	case STORE_WRITE:
+		return transfer(io);
+	case STORE_SYNC:
+		return fdatasync(((struct store_file *)io->store)->fd) ? -errno : 0;
+	case STORE_PUNCH:
+	case STORE_ZERO:
+		return zero(io);
+	}
+	return -EINVAL;
+}
+
+void store_aio_wake(struct store_queue *sq)
+{
+	uint64_t one = 1;
+	ssize_t n;
+
+	do
+		n = write(sq->fd, &one, sizeof(one));
+	while (n < 0 && errno == EINTR);
+}
+
+static void *helper(void *arg)
+{
+	struct store_file *f = arg;
+
+	pthread_mutex_lock(&f->lock);
+	for (;;) {
+		struct store_queue *sq;
+		struct store_io *io = f->head;
+
+		if (!io) {
+			if (f->stop)
+				break;
+			pthread_cond_wait(&f->work, &f->lock);
+			continue;
+		}
+		f->head = io->next;
+		if (!f->head)
+			f->tail = &f->head;
+		pthread_mutex_unlock(&f->lock);
+		io->result = store_file_do(io);
+		sq = io->queue;
+		pthread_mutex_lock(&sq->lock);
+		io->next = NULL;
+		*sq->done_tail = io;
+		sq->done_tail = &io->next;
+		/* Inside the lock: once it is released the queue may go away. */
+		store_aio_wake(sq);
+		pthread_mutex_unlock(&sq->lock);
+		pthread_mutex_lock(&f->lock);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return NULL;
+}
+
+static void helpers_stop(struct store_file *f)
+{
+	pthread_mutex_lock(&f->lock);
+	f->stop = true;
+	pthread_cond_broadcast(&f->work);
+	pthread_mutex_unlock(&f->lock);
+	while (f->threads)
+		pthread_join(f->thread[--f->threads], NULL);
+	f->stop = false;
+}
+
+static int helpers_start(struct store_file *f)
+{
+	unsigned int want = f->store.direct ? STORE_THREADS_DIRECT : STORE_THREADS_BUFFERED;
+	sigset_t all, old;
+	pthread_attr_t attr;
+	int ret = 0;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	while (f->threads < want && !ret) {
+		ret = pthread_create(&f->thread[f->threads], &attr, helper, f);
+		if (!ret)
+			f->threads++;
+	}
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (f->threads)
+		return 0;
+	return -ret;
+}
+
+static void to_helper(struct store_queue *sq, struct store_io *io)
+{
+	struct store_file *f = sq->file;
+
+	io->queue = sq;
+	io->next = NULL;
+	pthread_mutex_lock(&f->lock);
+	*f->tail = io;
+	f->tail = &io->next;
+	pthread_cond_signal(&f->work);
+	pthread_mutex_unlock(&f->lock);
+}
+
+int store_aio_create(struct store *s, unsigned int depth, struct store_queue **out)
+{
+	struct store_file *f = (struct store_file *)s;
+	struct store_queue *sq = calloc(1, sizeof(*sq));
+	int ret;
+
+	if (!sq)
+		return -ENOMEM;
+	sq->file = f;
+	sq->held_tail = &sq->held;
+	sq->done_tail = &sq->done;
+	pthread_mutex_init(&sq->lock, NULL);
+	sq->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (sq->fd < 0) {
+		ret = -errno;
+		goto fail;
+	}
+	/* Without aio (no such system call, or the host's limit) helpers do it. */
+	sq->aio = s->direct && !io_setup(depth, &sq->ctx);
+	if (!f->queues) {
+		ret = helpers_start(f);
+		if (ret)
+			goto fail;
+	}
+	f->queues++;
+	*out = sq;
+	return 0;
+fail:
+	if (sq->aio)
+		io_destroy(sq->ctx);
+	if (sq->fd >= 0)
+		close(sq->fd);
+	pthread_mutex_destroy(&sq->lock);
+	free(sq);
+	return ret;
+}
+
+void store_aio_destroy(struct store_queue *sq)
+{
+	if (!sq)
+		return;
+	if (!--sq->file->queues)
+		helpers_stop(sq->file);
+	if (sq->aio)
+		io_destroy(sq->ctx);
+	/* A helper that raised the eventfd may still hold the lock. */
+	pthread_mutex_lock(&sq->lock);
+	pthread_mutex_unlock(&sq->lock);
+	close(sq->fd);
+	pthread_mutex_destroy(&sq->lock);
+	free(sq);
+}
+
+static bool kernel_can(const struct store_queue *sq, const struct store_io *io)
+{
+	if (!sq->aio || !io->store->direct)
+		return false;
+	return io->op == STORE_READ || io->op == STORE_WRITE || io->op == STORE_SYNC;
+}
+
+void store_aio_submit(struct store_queue *sq, struct store_io *io)
+{
+	int fd = ((struct store_file *)io->store)->fd;
+
+	io->queue = sq;
+	if (!kernel_can(sq, io)) {
+		to_helper(sq, io);
+		return;
+	}
+	switch (io->op) {
+	case STORE_READ:
+		io_prep_preadv(&io->iocb, fd, io->iov, io->iovcnt, io->offset);
+		break;
+	case STORE_WRITE:
+		io_prep_pwritev(&io->iocb, fd, io->iov, io->iovcnt, io->offset);
+		break;
+	default:
+		io_prep_fdsync(&io->iocb, fd);
+		break;
+	}
+	io_set_eventfd(&io->iocb, sq->fd);
+	io->iocb.data = io;
+	io->next = NULL;
+	*sq->held_tail = io;
+	sq->held_tail = &io->next;
+}
+
+static struct store_io *held_pop(struct store_queue *sq)
+{
+	struct store_io *io = sq->held;
+
+	sq->held = io->next;
+	if (!sq->held)
+		sq->held_tail = &sq->held;
+	return io;
+}
+
+void store_aio_kick(struct store_queue *sq)
+{
+	while (sq->held) {
+		struct iocb *batch[BATCH];
+		struct store_io *io;
+		long n = 0;
+		int ret;
+
+		for (io = sq->held; io && n < BATCH; io = io->next)
+			batch[n++] = &io->iocb;
+		ret = io_submit(sq->ctx, n, batch);
+		if (ret > 0) {
+			sq->inkernel += ret;
+			while (ret--)
+				held_pop(sq);
+			continue;
+		}
+		/* Full: what is in the kernel will come back and kick again. */
+		if (ret == -EAGAIN && sq->inkernel)
+			return;
+		to_helper(sq, held_pop(sq));
+	}
+}
+
+static void reap(struct store_queue *sq, struct io_event *ev)
+{
+	struct store_io *io = ev->data;
+	long res = (long)ev->res;
+
+	sq->inkernel--;
+	if (io->op == STORE_SYNC) {
+		if (res == -EINVAL)
+			to_helper(sq, io);
+		else
+			io->done(io, res < 0 ? res : 0);
+	} else if (res == (long)io->length) {
+		io->done(io, 0);
+	} else if (res >= 0 || res == -EINVAL || res == -EAGAIN) {
+		to_helper(sq, io);
+	} else {
+		io->done(io, res);
+	}
+}
+
+void store_aio_poll(struct store_queue *sq)
+{
+	static const struct timespec now;
+	struct io_event ev[BATCH];
+	struct store_io *io;
+	uint64_t count;
+	int i, n;
+
+	if (read(sq->fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
+		return;
+	pthread_mutex_lock(&sq->lock);
+	io = sq->done;
+	sq->done = NULL;
+	sq->done_tail = &sq->done;
+	pthread_mutex_unlock(&sq->lock);
+	while (io) {
+		struct store_io *next = io->next;
+
+		io->done(io, io->result);
+		io = next;
+	}
+	while (sq->inkernel) {
+		n = io_getevents(sq->ctx, 0, BATCH, ev, (struct timespec *)&now);
+		for (i = 0; i < n; i++)
+			reap(sq, &ev[i]);
+		if (n < BATCH)
+			break;
+	}
+	store_aio_kick(sq);
+}
+
+int store_aio_fd(const struct store_queue *sq)
+{
+	return sq->fd;
+}
+
+void store_aio_wait(struct store_queue *sq)
+{
+	struct pollfd p = { .fd = sq->fd, .events = POLLIN };
+
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+}
