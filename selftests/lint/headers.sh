@@ -26,7 +26,7 @@ if [ -z "$kdir" ] || [ -z "$cmd" ]; then
 	finish
 fi
 # "cmd_X := gcc ... -c -o X.o X.c ; objtool ..." without what belongs to X.
-flags=$(grep -m 1 '^cmd_' "$cmd" | sed -E 's/^[^=]*:= *//; s/ ; .*//; s/ -c -o [^ ]+ [^ ]+$//;
+flags=$(grep -m 1 '^cmd_' "$cmd" | sed -E 's/^[^=]*:= *//; s/ *; .*//; s/ -c -o [^ ]+ [^ ]+ *$//;
 	s/-Wp,-MMD,[^ ]+//; s/^[^ ]+//; s/\\#/#/g')
 files kmod include/uapi | grep '\.h$' | while read -r h; do
 	case $h in
