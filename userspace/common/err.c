@@ -31,8 +31,10 @@ int err_prefix(struct err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof(e->msg))
-		snprintf(e->msg + n, sizeof(e->msg) - n, ": %s", old);
+	if (n >= 0 && (size_t)n < sizeof(e->msg)) {
+		strncat(e->msg, ": ", sizeof(e->msg) - 1 - strlen(e->msg));
+		strncat(e->msg, old, sizeof(e->msg) - 1 - strlen(e->msg));
+	}
 	return -e->code;
 }
 

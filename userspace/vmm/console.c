@@ -49,6 +49,7 @@ struct console {
 	char ring[RING];		/* lock */
 	u64 head;			/* lock: bytes ever written */
 	bool abort;			/* lock */
+	bool starved;			/* main thread: an offer was not taken whole */
 	int wake_fd;
 	atomic_bool woken;
 	struct loop_source wake_src;
@@ -111,6 +112,25 @@ void console_output(struct console *c, const void *data, size_t len)
 		c->ops->panic(c->ctx, seen & 2);
 }
 
+size_t console_offer(struct console *c, const void *data, size_t len)
+{
+	const char *p = data;
+	int seen = 0;
+	size_t n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	while (n < len && (!c->out.active || c->head - c->out.pos < RING)) {
+		c->ring[c->head++ % RING] = p[n];
+		watch_panic(c, p[n++], &seen);
+	}
+	pthread_mutex_unlock(&c->lock);
+	c->starved = n < len;
+	wake(c);
+	if (seen && c->ops->panic)
+		c->ops->panic(c->ctx, seen & 2);
+	return n;
+}
+
 static void reader_close(struct reader *r)
 {
 	struct console *c = r->con;
@@ -155,8 +175,8 @@ static void reader_pump(struct reader *r)
 {
 	bool is_out = r == &r->con->out;
 	char buf[CHUNK];
+	size_t len = 0;
 	ssize_t n;
-	size_t len;
 
 	while (r->active && (len = reader_peek(r, buf))) {
 		n = write(r->fd, buf, len);
@@ -169,6 +189,11 @@ static void reader_pump(struct reader *r)
 			return;
 		}
 		reader_advance(r, n);
+	}
+	if (is_out && r->con->starved && !len) {
+		r->con->starved = false;
+		if (r->con->ops->drained)
+			r->con->ops->drained(r->con->ctx);
 	}
 	if (!r->active || !r->src.active)
 		return;

@@ -24,6 +24,8 @@ struct console_ops {
 	void (*key)(void *ctx, enum console_key key);
 	/* The guest has printed its panic message: the last line of one when ended. Any thread. */
 	void (*panic)(void *ctx, bool ended);
+	/* console_offer() took too little, and now there is room. Main thread. */
+	void (*drained)(void *ctx);
 };
 
 /* use_stdin: forward standard input; use_stdout: show output. */
@@ -34,6 +36,8 @@ void console_destroy(struct console *c);
 
 /* From the guest. Any thread; may wait for standard output unless console_abort() was called. */
 void console_output(struct console *c, const void *data, size_t len);
+/* From the guest, on the main thread: never waits. Returns how much was taken. */
+size_t console_offer(struct console *c, const void *data, size_t len);
 /* The device has room for input again. Any thread. */
 void console_room(struct console *c);
 /* From now on (until false) nobody waits in console_output(). */

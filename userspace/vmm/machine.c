@@ -169,6 +169,8 @@ void machine_destroy(struct machine *m)
 	if (!m)
 		return;
 	gate_set(&m->gate, GATE_QUIT);
+	if (m->cfg.unblock)
+		m->cfg.unblock(m->cfg.ctx, true);
 	for (i = 0; i < m->cfg.cpus; i++)
 		vcpu_kick(&m->vcpu[i]);
 	for (i = 0; i < m->cfg.cpus; i++)
@@ -266,9 +268,13 @@ void machine_pause(struct machine *m)
 	unsigned int i;
 
 	gate_set(&m->gate, GATE_SHUT);
+	if (m->cfg.unblock)
+		m->cfg.unblock(m->cfg.ctx, true);
 	for (i = 0; i < m->cfg.cpus; i++)
 		vcpu_kick(&m->vcpu[i]);
 	gate_wait_empty(&m->gate);
+	if (m->cfg.unblock)
+		m->cfg.unblock(m->cfg.ctx, false);
 	m->state = MACHINE_PAUSED;
 }
 

@@ -33,6 +33,8 @@ struct machine_config {
 	bool legacy_timer;	/* with PIT, for guests without kvmclock */
 	struct boot_config boot;	/* rsdp is filled in here */
 	machine_event_fn *event;
+	/* Around a pause: no vCPU may wait for the main thread while on. Optional. */
+	void (*unblock)(void *ctx, bool on);
 	void *ctx;
 };
 

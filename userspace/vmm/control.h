@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The control socket: RUN/NAME/ctl, one JSON object per line, one answer line per request.
+ *
+ *   {"cmd":"info"}                   {"ok":true,"name":...,"state":...,...}
+ *   {"cmd":"stop"}                   presses the power button
+ *   {"cmd":"kill"}                   ends the process
+ *   {"cmd":"pause"} {"cmd":"resume"}
+ *   {"cmd":"resize","cols":C,"rows":R}
+ *   {"cmd":"log"}                    {"ok":true,"length":N}, then N bytes
+ *   {"cmd":"console"}                {"ok":true}, then the console both ways
+ *
+ * A refusal is {"ok":false,"code":ERRNO,"error":TEXT}.
+ */
+#ifndef VMM_CONTROL_H
+#define VMM_CONTROL_H
+
+#include "common/loop.h"
+#include "vmm/console.h"
+#include "vmm/devices.h"
+#include "vmm/machine.h"
+
+struct control;
+
+struct control_config {
+	const char *name, *device, *kernel;
+	u64 mem;
+	unsigned int cpus;
+};
+
+struct control_ops {
+	void (*kill)(void *ctx);
+};
+
+struct control *control_create(struct loop *loop, struct machine *m, struct console *con,
+			       struct devices *devices, const struct control_config *cfg,
+			       const struct control_ops *ops, void *ctx, struct err *e);
+void control_destroy(struct control *c);
+/* What --dry-run --json prints. Returns an exit code. */
+int control_print_plan(const char *name, const char *device, const char *kernel,
+		       const char *initrd, const char *cmdline, u64 mem, unsigned int cpus,
+		       const char *const *disk, unsigned int disks);
+
+#endif

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Which devices a guest has, and the wiring of its console.
+ *
+ * Both the first serial port and the virtio console lead to the one console. With hvc0 as the
+ * guest's console the serial port carries what is printed before the virtio driver is up, and is
+ * silent afterwards, so that nothing is shown twice. Input goes to the virtio console once the
+ * guest has opened it.
+ */
+#include "vmm/devices.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "block/block.h"
+#include "dev/serial.h"
+#include "virtio/virtio_balloon.h"
+#include "virtio/virtio_blk.h"
+#include "virtio/virtio_console.h"
+#include "virtio/virtio_rng.h"
+#include "vmm/devices_net.h"
+#include "vmm/exec_wire.h"
+
+struct devices {
+	struct board *board;
+	const struct run_options *o;
+	struct console *_Atomic con;
+	struct serial *com1, *com2;
+	struct virtio_dev *console;
+	bool want_hvc;
+	atomic_bool hvc_speaks;
+	devices_exec_fn *exec;
+	void *ctx;
+	struct block *block[RUN_DISKS_MAX];
+	unsigned int blocks;
+	struct devices_net *net;
+};
+
+/* ---- console ---- */
+
+static void com1_out(void *ctx, const void *data, size_t len)
+{
+	struct devices *d = ctx;
+	struct console *con = atomic_load(&d->con);
+
+	if (con && !(d->want_hvc && atomic_load(&d->hvc_speaks)))
+		console_output(con, data, len);
+}
+
+static void com1_room(void *ctx)
+{
+	struct devices *d = ctx;
+	struct console *con = atomic_load(&d->con);
+
+	if (con)
+		console_room(con);
+}
+
+static size_t hvc_out(void *ctx, const void *buf, size_t len)
+{
+	struct devices *d = ctx;
+	struct console *con = atomic_load(&d->con);
+
+	if (len)
+		atomic_store(&d->hvc_speaks, true);
+	return con ? console_offer(con, buf, len) : len;
+}
+
+static void com2_out(void *ctx, const void *data, size_t len)
+{
+	struct devices *d = ctx;
+
+	d->exec(d->ctx, data, len);
+}
+
+static size_t port_out(void *ctx, const void *buf, size_t len)
+{
+	com2_out(ctx, buf, len);
+	return len;
+}
+
+static const struct virtio_console_port_ops hvc_ops = { .out = hvc_out, .room = com1_room };
+static const struct virtio_console_port_ops exec_ops = { .out = port_out, .room = com1_room };
+
+static int add_consoles(struct devices *d, struct err *e)
+{
+	struct virtio_console_port ports[2] = {
+		{ NULL, &hvc_ops, d },
+		{ EXEC_PORT_NAME, &exec_ops, d },
+	};
+
+	d->com1 = serial_create(d->board, SERIAL_COM1, SERIAL_COM1_PIN, com1_out, com1_room, d, e);
+	if (!d->com1)
+		return -EIO;
+	if (d->o->command) {
+		d->com2 = serial_create(d->board, SERIAL_COM2, SERIAL_COM2_PIN, com2_out,
+					com1_room, d, e);
+		if (!d->com2)
+			return -EIO;
+	}
+	d->console = virtio_console_create(d->board, ports, d->o->command ? 2 : 1, 0, e);
+	return d->console ? 0 : -EIO;
+}
+
+/* ---- disks ---- */
+
+static int add_disk(struct devices *d, const char *spec, struct err *e)
+{
+	struct virtio_blk_opts opts = { 0 };
+	char *why = NULL;
+	struct block *b;
+
+	b = block_open(spec, 0, &why);
+	if (!b) {
+		err_set(e, errno ? errno : EIO, "disk %s: %s", spec, why ? why : "cannot be opened");
+		free(why);
+		return -EIO;
+	}
+	d->block[d->blocks++] = b;
+	opts.queues = d->o->cpus < 4 ? d->o->cpus : 4;
+	return virtio_blk_create(d->board, b, &opts, e) ? 0 : -EIO;
+}
+
+/* ---- life ---- */
+
+struct devices *devices_create(struct board *board, const struct run_options *o,
+			       devices_exec_fn *exec, void *ctx, struct err *e)
+{
+	struct devices *d = calloc(1, sizeof(*d));
+	unsigned int i;
+	int r;
+
+	if (!d) {
+		err_set(e, ENOMEM, "no memory for devices");
+		return NULL;
+	}
+	d->board = board;
+	d->o = o;
+	d->exec = exec;
+	d->ctx = ctx;
+	d->want_hvc = !strcmp(o->console, "hvc0");
+	r = add_consoles(d, e);
+	for (i = 0; i < o->disks && !r; i++)
+		r = add_disk(d, o->disk[i], e);
+	if (!r)
+		r = devices_net_create(board, o, &d->net, e);
+	if (!r && !virtio_rng_create(board, 0, e))
+		r = -EIO;
+	if (!r && !virtio_balloon_create(board, 0, e))
+		r = -EIO;
+	if (r < 0) {
+		devices_destroy(d);
+		return NULL;
+	}
+	return d;
+}
+
+void devices_destroy(struct devices *d)
+{
+	unsigned int i;
+
+	if (!d)
+		return;
+	serial_destroy(d->com1);
+	serial_destroy(d->com2);
+	devices_net_destroy(d->net);
+	for (i = 0; i < d->blocks; i++)
+		block_close(d->block[i]);
+	free(d);
+}
+
+void devices_set_console(struct devices *d, struct console *con)
+{
+	atomic_store(&d->con, con);
+}
+
+void devices_reset(struct devices *d)
+{
+	atomic_store(&d->hvc_speaks, false);
+	serial_reset(d->com1);
+	if (d->com2)
+		serial_reset(d->com2);
+}
+
+size_t devices_console_input(struct devices *d, const void *data, size_t len)
+{
+	if (d->want_hvc && virtio_console_is_open(d->console, 0))
+		return virtio_console_write(d->console, 0, data, len);
+	return serial_input(d->com1, data, len);
+}
+
+void devices_console_break(struct devices *d)
+{
+	serial_break(d->com1);
+}
+
+void devices_console_size(struct devices *d, unsigned int cols, unsigned int rows)
+{
+	virtio_console_resize(d->console, cols, rows);
+}
+
+void devices_console_drained(struct devices *d)
+{
+	virtio_console_resume(d->console, 0);
+}
+
+size_t devices_exec_input(struct devices *d, const void *data, size_t len)
+{
+	if (virtio_console_is_open(d->console, 1))
+		return virtio_console_write(d->console, 1, data, len);
+	return d->com2 ? serial_input(d->com2, data, len) : len;
+}

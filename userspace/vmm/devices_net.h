@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's network cards: one virtio-net for each --net, with its back end.
+ */
+#ifndef VMM_DEVICES_NET_H
+#define VMM_DEVICES_NET_H
+
+#include "board/board.h"
+#include "vmm/run.h"
+
+struct devices_net;
+
+int devices_net_create(struct board *board, const struct run_options *o, struct devices_net **out,
+		       struct err *e);
+void devices_net_destroy(struct devices_net *n);
+
+#endif
