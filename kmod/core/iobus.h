@@ -27,16 +27,19 @@ struct lodge_iodev_ops {
 
 struct lodge_iodev {
 	const struct lodge_iodev_ops *ops;
+	bool uncounted;		/* limited by file descriptors, not by LODGE_IOBUS_MAX */
 };
 
 struct lodge_iorange {
 	gpa_t addr;
 	u32 len;		/* 0 = any length at exactly addr (ioeventfd) */
+	gpa_t reach;		/* highest last address of this and all ranges before it: bounds the look-up */
 	struct lodge_iodev *dev;
 };
 
 struct lodge_iobus {
-	unsigned int n, nr_ioeventfd;
+	struct lodge_iobus *retired;	/* next one that waits for its readers */
+	unsigned int n, nr_uncounted;
 	struct lodge_iorange range[];
 };
 
@@ -44,9 +47,17 @@ struct lodge_iobus {
 
 /* vm->slots_lock held.  -ENOSPC, -ENOMEM. */
 int lodge_iobus_add(struct lodge_vm *vm, enum lodge_bus bus, gpa_t addr, u32 len, struct lodge_iodev *dev);
-/* vm->slots_lock held.  On return no reader uses @dev any more.  Never fails: on ENOMEM the bus loses all devices (WARN). */
+/*
+ * vm->slots_lock held.  On return no reader uses @dev any more.  Never fails: without memory for a smaller array the device's
+ * place in the old one is filled with one that answers nothing.
+ */
 void lodge_iobus_del(struct lodge_vm *vm, enum lodge_bus bus, struct lodge_iodev *dev);
-/* vm->srcu held.  0, or -EOPNOTSUPP when nobody answered: then it is the VMM's. */
+/*
+ * vm->srcu held.  0, or -EOPNOTSUPP when nobody answered: then it is the VMM's.
+ *
+ * A write with @len 0 and @val NULL asks only the devices that take any length and any data at exactly @addr: the quick way
+ * for an access to device memory whose instruction nobody has decoded.
+ */
 int lodge_iobus_read(struct lodge_vcpu *vcpu, struct lodge_vm *vm, enum lodge_bus bus, gpa_t addr, int len, void *val);
 int lodge_iobus_write(struct lodge_vcpu *vcpu, struct lodge_vm *vm, enum lodge_bus bus, gpa_t addr, int len, const void *val);
 void lodge_iobus_destroy(struct lodge_vm *vm);

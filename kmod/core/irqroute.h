@@ -9,6 +9,7 @@
 #define LODGE_CORE_IRQROUTE_H
 
 #include <linux/kvm.h>
+#include <linux/list.h>
 #include <linux/types.h>
 
 struct lodge_vm;
@@ -49,7 +50,7 @@ void lodge_irq_acked(struct lodge_vm *vm, u32 chip, u32 pin);
 /* Does somebody want to know of the EOI of this pin?  */
 bool lodge_irq_has_ack(struct lodge_vm *vm, u32 chip, u32 pin);
 
-/* In-kernel listeners to EOIs (the PIT). [I] for add and del */
+/* In-kernel listeners to EOIs (the PIT, resamplers).  add and del take irq_lock; after del nobody is in acked(). */
 struct lodge_irq_ack {
 	struct list_head link;
 	u32 gsi;
@@ -57,6 +58,9 @@ struct lodge_irq_ack {
 };
 void lodge_irq_ack_add(struct lodge_vm *vm, struct lodge_irq_ack *ack);
 void lodge_irq_ack_del(struct lodge_vm *vm, struct lodge_irq_ack *ack);
+
+/* KVM_GET/SET ioctls' side of it: copies the user's array.  -EINVAL, -EFAULT, -ENOMEM. */
+long lodge_irq_routing_ioctl(void *obj, void *arg);
 
 int lodge_irq_init(struct lodge_vm *vm);
 void lodge_irq_destroy(struct lodge_vm *vm);

@@ -33,7 +33,8 @@ struct lodge_memslot {
 #define LODGE_SLOT_INVALID	(1u << 16)	/* being deleted or moved: faults must wait */
 
 struct lodge_memslots {
-	u64 generation;			/* even when stable */
+	struct lodge_memslots *retired;	/* next one that waits for its readers */
+	u64 generation;			/* odd while a slot in it is invalid */
 	unsigned int n;
 	struct lodge_memslot slot[];	/* sorted by gfn; ids unique */
 };
@@ -46,10 +47,14 @@ void lodge_memslots_destroy(struct lodge_vm *vm);
 int lodge_memslot_set(struct lodge_vm *vm, const struct kvm_userspace_memory_region *mem);
 int lodge_memslot_set_locked(struct lodge_vm *vm, const struct kvm_userspace_memory_region *mem);
 
+/* slots_lock held: wait until no reader holds a set or bus that was replaced before, and free these. */
+void lodge_retired_free(struct lodge_vm *vm);
+
 /* The current set.  vm->srcu or slots_lock held. */
 struct lodge_memslots *lodge_memslots(struct lodge_vm *vm);
-/* The slot that holds @gfn, or NULL.  vm->srcu held. */
+/* The slot that holds @gfn, or NULL; it may be LODGE_SLOT_INVALID.  vm->srcu or slots_lock held. */
 struct lodge_memslot *lodge_gfn_to_slot(struct lodge_vm *vm, gfn_t gfn);
+/* The slot with identifier @id, or NULL.  vm->srcu or slots_lock held. */
 struct lodge_memslot *lodge_slot_by_id(struct lodge_memslots *slots, u16 id);
 
 /* The hva of @gfn for reading, or an error address (lodge_hva_bad); for writing with @write. */

@@ -12,21 +12,29 @@
 struct lodge_vm;
 struct lodge_vcpu;
 
-/* X(name): cumulative u64 counters */
+/* X(name, kind): COUNT grows only, GAUGE goes up and down, NS grows, in nanoseconds, FLAG is 0 or 1.  All are u64. */
 #define LODGE_VM_STATS(X) \
-	X(remote_tlb_flush) X(mmu_pages) X(pages_4k) X(pages_2m) X(pages_1g) X(mmu_notifier_invalidate)
+	X(remote_tlb_flush, COUNT) X(mmu_pages, GAUGE) X(pages_4k, GAUGE) X(pages_2m, GAUGE) X(pages_1g, GAUGE) \
+	X(mmu_notifier_invalidate, COUNT)
 
 #define LODGE_VCPU_STATS(X) \
-	X(exits) X(halt_exits) X(halt_successful_poll) X(halt_attempted_poll) X(halt_poll_invalid) X(halt_wakeup) \
-	X(halt_poll_success_ns) X(halt_poll_fail_ns) X(halt_wait_ns) \
-	X(io_exits) X(mmio_exits) X(signal_exits) X(irq_exits) X(irq_injections) X(nmi_injections) X(irq_window_exits) \
-	X(nmi_window_exits) X(request_irq_exits) X(hypercalls) X(insn_emulation) X(insn_emulation_fail) X(exceptions) \
-	X(pf_taken) X(pf_fixed) X(pf_mmio) X(tlb_flush) X(invlpg) X(msr_exits) X(cpuid_exits) X(preemption_reported) \
-	X(guest_mode)
+	X(exits, COUNT) X(halt_exits, COUNT) X(halt_successful_poll, COUNT) X(halt_attempted_poll, COUNT) \
+	X(halt_poll_invalid, COUNT) X(halt_wakeup, COUNT) X(halt_poll_success_ns, NS) X(halt_poll_fail_ns, NS) \
+	X(halt_wait_ns, NS) X(io_exits, COUNT) X(mmio_exits, COUNT) X(signal_exits, COUNT) X(irq_exits, COUNT) \
+	X(irq_injections, COUNT) X(nmi_injections, COUNT) X(irq_window_exits, COUNT) X(nmi_window_exits, COUNT) \
+	X(request_irq_exits, COUNT) X(hypercalls, COUNT) X(insn_emulation, COUNT) X(insn_emulation_fail, COUNT) \
+	X(exceptions, COUNT) X(pf_taken, COUNT) X(pf_fixed, COUNT) X(pf_mmio, COUNT) X(tlb_flush, COUNT) X(invlpg, COUNT) \
+	X(msr_exits, COUNT) X(cpuid_exits, COUNT) X(preemption_reported, COUNT) X(guest_mode, FLAG)
 
-#define LODGE_STAT_FIELD(name) u64 name;
+#define LODGE_STAT_FIELD(name, kind) u64 name;
 struct lodge_vm_stats { LODGE_VM_STATS(LODGE_STAT_FIELD) };
 struct lodge_vcpu_stats { LODGE_VCPU_STATS(LODGE_STAT_FIELD) };
+
+/* debugfs: lodge/PID-FD/stats and lodge/PID-FD/vcpuN/stats; gone before the object is.  Failures are harmless. */
+void lodge_stats_init(void);
+void lodge_stats_exit(void);
+void lodge_stats_vm_debugfs(struct lodge_vm *vm, int fd);
+void lodge_stats_vcpu_debugfs(struct lodge_vcpu *vcpu);
 
 /* KVM_GET_STATS_FD: a descriptor with header, names and descriptors, data; holds a VM reference. */
 int lodge_stats_vm_fd(struct lodge_vm *vm);

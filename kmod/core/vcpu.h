@@ -95,6 +95,13 @@ void lodge_request_all(struct lodge_vm *vm, int req, bool wait);
  */
 int lodge_vcpu_block(struct lodge_vcpu *vcpu);
 
+/* Longest time to poll before a halted vCPU sleeps, ns (module parameter); KVM_CAP_HALT_POLL overrides it for a VM. */
+extern unsigned int lodge_halt_poll_ns;
+
+/* Module load and unload: per-CPU masks. */
+int lodge_vcpu_init_module(void);
+void lodge_vcpu_exit_module(void);
+
 /* Bind to / unbind from the current host CPU; vcpu ioctls that touch live CPU state run between them. */
 void lodge_vcpu_load(struct lodge_vcpu *vcpu);
 void lodge_vcpu_put(struct lodge_vcpu *vcpu);

@@ -58,6 +58,7 @@ struct lodge_vm {
 	struct lodge_irq_table __rcu *irq_table;	/* [I] */
 	struct list_head irqfds;		/* irqfd_lock */
 	spinlock_t irqfd_lock;
+	struct list_head irq_acks;		/* [I] listeners to EOIs */
 	struct list_head resamplers;		/* [I] */
 	struct list_head ioeventfds;		/* [S] */
 	struct list_head coalesced_zones;	/* [S] */
@@ -67,11 +68,19 @@ struct lodge_vm {
 	struct mmu_notifier mmu_notifier;
 	struct list_head devices;		/* [L] KVM_CREATE_DEVICE */
 
+	unsigned int last_slot;			/* hint: index of the slot last looked up; any value is safe */
+	unsigned long nr_slot_pages;		/* slots_lock: pages of all user slots */
+	struct lodge_memslots *retired_slots;	/* slots_lock: old sets that a reader may still hold */
+	struct lodge_iobus *retired_buses;	/* slots_lock: the same for buses */
+	unsigned int nr_retired;		/* slots_lock */
+
+	u32 max_vcpu_id;			/* [L] KVM_CAP_MAX_VCPU_ID, 0 = not set */
+	u32 max_halt_poll_ns;			/* KVM_CAP_HALT_POLL; READ_ONCE */
 	bool manual_dirty_protect;		/* [S] KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
 	bool dirty_initially_set;		/* [S] */
 
 	struct lodge_vm_stats stats;
-	struct dentry *debugfs;			/* [C] may be NULL or an error pointer */
+	struct dentry *debugfs;			/* [C] NULL or an error pointer if there is none */
 	struct list_head link;			/* the module's list of VMs, core/vm.c */
 };
 
@@ -100,5 +109,8 @@ struct lodge_vcpu *lodge_vm_vcpu_by_id(struct lodge_vm *vm, u32 id);
 
 /* KVM_CREATE_VM; returns the new descriptor or -errno.  Process context. */
 int lodge_vm_create_fd(unsigned long type);
+
+/* The host goes down or loses its virtualization: every VM is dead from now on, and no vCPU is loaded when this returns. */
+void lodge_vms_stop(void);
 
 #endif
