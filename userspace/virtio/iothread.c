@@ -36,16 +36,21 @@ int iothread_start(struct iothread *io, const char *name, struct err *e)
 	return 0;
 }
 
+void iothread_stop(struct iothread *io)
+{
+	if (!io->started)
+		return;
+	if (io->stop)
+		io->stop(io->ctx);
+	else
+		loop_stop(io->loop);
+	pthread_join(io->thread, NULL);
+	io->started = false;
+}
+
 void iothread_fini(struct iothread *io)
 {
-	if (io->started) {
-		if (io->stop)
-			io->stop(io->ctx);
-		else
-			loop_stop(io->loop);
-		pthread_join(io->thread, NULL);
-		io->started = false;
-	}
+	iothread_stop(io);
 	loop_destroy(io->loop);
 	io->loop = NULL;
 }

@@ -25,6 +25,8 @@ struct iothread {
 
 int iothread_init(struct iothread *io, struct err *e);
 int iothread_start(struct iothread *io, const char *name, struct err *e);
+/* Ends the thread, if it runs; the loop stays, for its sources to be taken out. */
+void iothread_stop(struct iothread *io);
 /* Ends the thread, if it runs, and frees the loop. Idempotent, also on zeroed memory. */
 void iothread_fini(struct iothread *io);
 
