@@ -22,7 +22,7 @@ HOST	?= box
 install-packages := selftests/qemu/install-packages
 
 .PHONY: all module userspace check check-debug unit fuzz lint perf demo
-.PHONY: packages packages-check packages-demo packages-debug install clean help
+.PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug install clean help
 
 all: module userspace
 
@@ -44,6 +44,8 @@ packages-check: packages
 	@$(install-packages) box check
 packages-demo: packages
 	@$(install-packages) box demo
+packages-bochs: packages
+	@$(install-packages) box bochs
 packages-debug: packages-check
 	@$(install-packages) debug
 
@@ -53,6 +55,12 @@ module: packages
 		grep -Ev 'cloud|rt-amd64' | sort -V | tail -n 1)}; \
 	test -n "$$kdir" || { echo 'module: no kernel headers in /usr/src' >&2; exit 1; }; \
 	selftests/qemu/build-module "$$kdir" "$(MODTREE)" "$(MODOUT)" $(JOBS)
+
+# The same for the cloud kernel, which the box boots under Bochs.
+module-cloud: packages-bochs
+	@kdir=$$(ls -d /usr/src/linux-headers-6.1.0-*-cloud-amd64 2>/dev/null | sort -V | tail -n 1); \
+	test -n "$$kdir" || { echo 'module-cloud: no cloud kernel headers in /usr/src' >&2; exit 1; }; \
+	selftests/qemu/build-module "$$kdir" $(BUILD)/module-cloud $(BUILD)/lodge-cloud.ko $(JOBS)
 
 userspace: packages
 	@$(MAKE) -j$(JOBS) -f userspace/Makefile
@@ -71,7 +79,7 @@ unit: packages-check
 fuzz: packages-check
 	@selftests/run fuzz
 
-perf: packages-demo all
+perf: packages-demo all module-cloud
 	@selftests/perf/run $(SUITE)
 
 demo: packages-demo all
