@@ -47,6 +47,7 @@ struct virtio_console {
 	struct loop *loop;
 	struct virtio_console_config config;
 	unsigned int num_ports;
+	u32 closing;			/* atomic; ports that a reset closed and whose owner does not know yet */
 	struct port port[VIRTIO_CONSOLE_PORTS_MAX];
 };
 
@@ -138,8 +139,24 @@ static void say(struct virtio_console *con, unsigned int id, unsigned int bits)
 	pthread_mutex_unlock(&vq->lock);
 }
 
-static void set_open(struct port *p, bool open)
+static void tell_closed(struct virtio_console *con)
 {
+	u32 closing = __atomic_exchange_n(&con->closing, 0, __ATOMIC_ACQ_REL);
+
+	for (unsigned int i = 0; i < con->num_ports; i++) {
+		const struct virtio_console_port *host = &con->port[i].host;
+
+		if ((closing & (1u << i)) && host->ops && host->ops->open)
+			host->ops->open(host->ctx, false);
+	}
+}
+
+static void set_open(struct virtio_console *con, unsigned int id, bool open)
+{
+	struct port *p = &con->port[id];
+
+	/* An owner hears of the old guest's end before it hears of the new guest. */
+	tell_closed(con);
 	if (__atomic_exchange_n(&p->guest_open, open, __ATOMIC_ACQ_REL) != open && p->host.ops && p->host.ops->open)
 		p->host.ops->open(p->host.ctx, open);
 }
@@ -177,7 +194,7 @@ static s64 control_serve(struct virtio_queue *vq, struct virtq_elem *e)
 	if (le16toh(msg.event) == VIRTIO_CONSOLE_PORT_READY && msg.value)
 		port_ready(con, id);
 	else if (le16toh(msg.event) == VIRTIO_CONSOLE_PORT_OPEN)
-		set_open(&con->port[id], msg.value);
+		set_open(con, id, msg.value);
 	return 0;
 }
 
@@ -304,12 +321,7 @@ bool virtio_console_is_open(struct virtio_dev *dev, unsigned int port)
 
 static void closed_by_reset(void *ctx)
 {
-	struct virtio_console *con = ctx;
-
-	/* A guest that is back already keeps what it has opened since. */
-	for (unsigned int i = 0; i < con->num_ports; i++)
-		if (!virtio_dev_live(&con->dev))
-			set_open(&con->port[i], false);
+	tell_closed(ctx);
 }
 
 static void opened_without_dialogue(void *ctx)
@@ -317,7 +329,7 @@ static void opened_without_dialogue(void *ctx)
 	struct virtio_console *con = ctx;
 
 	if (virtio_dev_live(&con->dev))
-		set_open(&con->port[0], true);
+		set_open(con, 0, true);
 }
 
 /* A driver without MULTIPORT has no way to say that it opened the console: it is open. */
@@ -332,16 +344,19 @@ static void console_driver_ok(struct virtio_dev *dev)
 static void console_reset(struct virtio_dev *dev)
 {
 	struct virtio_console *con = from_dev(dev);
-	bool any = false;
+	u32 closed = 0;
 
 	for (unsigned int i = 0; i < con->num_ports; i++) {
 		con->port[i].skip = 0;
 		con->port[i].say = 0;
-		any |= con->port[i].guest_open;
+		if (__atomic_exchange_n(&con->port[i].guest_open, false, __ATOMIC_ACQ_REL))
+			closed |= 1u << i;
 	}
+	if (!closed)
+		return;
+	__atomic_fetch_or(&con->closing, closed, __ATOMIC_ACQ_REL);
 	/* This may be a vCPU's thread; the ports' owners live on the loop's. */
-	if (any)
-		loop_post(con->loop, closed_by_reset, con);
+	loop_post(con->loop, closed_by_reset, con);
 }
 
 static void console_queue_reset(struct virtio_queue *vq)
