@@ -279,9 +279,12 @@ static void msi_decode(struct irqchip *chip, u64 address, u32 data, struct lapic
 int lodge_arch_msi_deliver(struct lodge_vm *vm, u64 address, u32 data)
 {
 	struct lapic_msg msg;
+	int result;
 
 	msi_decode(vm_irqchip(vm), address, data, &msg);
-	return lapic_send(vm, NULL, &msg);
+	result = lapic_send(vm, NULL, &msg);
+	/* 0 would tell the VMM that the guest had blocked it: one that merges with a waiting one has arrived. */
+	return result == 0 ? 1 : result;
 }
 
 static int msi_route_set(struct lodge_vm *vm, const struct lodge_irq_route *e, int source, int level)

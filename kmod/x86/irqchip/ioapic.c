@@ -2,8 +2,8 @@
 /*
  * The I/O APIC: 24 pins, version 0x11 (Intel 82093AA data sheet).
  *
- * Its state is struct kvm_ioapic_state.  irr holds a level-triggered line's level, or an edge that arrived while the pin was
- * masked; remote_irr of an entry says that a level-triggered interrupt was delivered and its EOI is awaited.  When the EOI of a
+ * Its state is struct kvm_ioapic_state.  irr holds a level-triggered line's level, or an edge that no LAPIC has taken yet; an
+ * edge at a masked pin is lost, as the data sheet says.  remote_irr of an entry says that a level-triggered interrupt was delivered and its EOI is awaited.  When the EOI of a
  * vector comes back, every level-triggered entry with that vector is ended, listeners are told (they may lower the line), and
  * a line that is still up is delivered again.
  */
@@ -82,19 +82,16 @@ int ioapic_set(struct ioapic *ioapic, unsigned int pin, int source, int level)
 		ioapic->level[pin] &= ~(1ul << source);
 	is = ioapic->level[pin] != 0;
 	if (!is) {
-		/* An edge that waits behind a mask stays requested; a level does not. */
+		/* An edge stays requested when the line falls; a level does not. */
 		if (ioapic->s.redirtbl[pin].fields.trig_mode)
 			ioapic->s.irr &= ~(1u << pin);
 	} else if (ioapic->s.redirtbl[pin].fields.trig_mode) {
 		ioapic->s.irr |= 1u << pin;
 		result = ioapic_service(ioapic, pin);
 	} else if (!was) {
-		bool waited = ioapic->s.irr & (1u << pin);
-
-		ioapic->s.irr |= 1u << pin;
+		if (!ioapic->s.redirtbl[pin].fields.mask)
+			ioapic->s.irr |= 1u << pin;
 		result = ioapic_service(ioapic, pin);
-		if (waited && result < 0)
-			result = 0;
 	} else {
 		result = 0;
 	}
