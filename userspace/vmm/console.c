@@ -131,6 +131,19 @@ size_t console_offer(struct console *c, const void *data, size_t len)
 	return n;
 }
 
+size_t console_space(struct console *c)
+{
+	size_t n = RING;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->out.active)
+		n = RING - (c->head - c->out.pos);
+	pthread_mutex_unlock(&c->lock);
+	if (n < RING / 2)
+		c->starved = true;
+	return n;
+}
+
 static void reader_close(struct reader *r)
 {
 	struct console *c = r->con;
@@ -291,6 +304,8 @@ static void stdin_pump(struct console *c)
 		/* The end of input is not the end of the guest. */
 		c->in_open = false;
 		loop_del(c->loop, &c->in_src);
+		if (c->ops->input_end)
+			c->ops->input_end(c->ctx);
 		return;
 	}
 	stdin_bytes(c, buf, n);
@@ -363,35 +378,37 @@ static void on_out(void *ctx, u32 events)
 
 /* ---- life ---- */
 
-static void open_stdout(struct console *c)
+static void open_output(struct console *c, int fd)
 {
 	struct reader *r = &c->out;
+	char path[32];
 	struct stat st;
 
-	if (fstat(STDOUT_FILENO, &st) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return;
 	r->con = c;
 	r->plain = S_ISREG(st.st_mode);
 	r->fd = -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (!r->plain)
-		r->fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+		r->fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (r->fd < 0)
-		r->fd = STDOUT_FILENO;
+		r->fd = fd;
 	r->active = true;
 	if (!r->plain)
 		loop_add(c->loop, &r->src, r->fd, 0, on_out, r);
 }
 
-static void open_stdin(struct console *c)
+static void open_stdin(struct console *c, bool raw)
 {
 	int r;
 
 	if (fcntl(STDIN_FILENO, F_GETFL) < 0)
 		return;
 	if (isatty(STDIN_FILENO)) {
-		if (!terminal_usable(STDIN_FILENO) || terminal_raw(STDIN_FILENO) < 0)
+		if (!terminal_usable(STDIN_FILENO))
 			return;
-		c->in_tty = true;
+		c->in_tty = raw && terminal_raw(STDIN_FILENO) == 0;
 	}
 	c->in_open = true;
 	r = loop_add(c->loop, &c->in_src, STDIN_FILENO, EPOLLIN, on_stdin, c);
@@ -401,7 +418,7 @@ static void open_stdin(struct console *c)
 	}
 }
 
-struct console *console_create(struct loop *loop, bool use_stdin, bool use_stdout,
+struct console *console_create(struct loop *loop, const struct console_config *cfg,
 			       const struct console_ops *ops, void *ctx, struct err *e)
 {
 	struct console *c = calloc(1, sizeof(*c));
@@ -423,10 +440,9 @@ struct console *console_create(struct loop *loop, bool use_stdin, bool use_stdou
 		console_destroy(c);
 		return NULL;
 	}
-	if (use_stdout)
-		open_stdout(c);
-	if (use_stdin)
-		open_stdin(c);
+	open_output(c, cfg->out_fd);
+	if (cfg->use_stdin)
+		open_stdin(c, cfg->raw);
 	return c;
 }
 

@@ -24,12 +24,19 @@ struct console_ops {
 	void (*key)(void *ctx, enum console_key key);
 	/* The guest has printed its panic message: the last line of one when ended. Any thread. */
 	void (*panic)(void *ctx, bool ended);
+	/* Standard input has ended. Optional. */
+	void (*input_end)(void *ctx);
 	/* console_offer() took too little, and now there is room. Main thread. */
 	void (*drained)(void *ctx);
 };
 
-/* use_stdin: forward standard input; use_stdout: show output. */
-struct console *console_create(struct loop *loop, bool use_stdin, bool use_stdout,
+struct console_config {
+	bool use_stdin;		/* forward standard input */
+	bool raw;		/* a terminal there becomes raw and has the escape key */
+	int out_fd;		/* where output is shown; -1: nowhere */
+};
+
+struct console *console_create(struct loop *loop, const struct console_config *cfg,
 			       const struct console_ops *ops, void *ctx, struct err *e);
 /* Writes what is left to standard output, without waiting long, and frees. */
 void console_destroy(struct console *c);
@@ -38,6 +45,8 @@ void console_destroy(struct console *c);
 void console_output(struct console *c, const void *data, size_t len);
 /* From the guest, on the main thread: never waits. Returns how much was taken. */
 size_t console_offer(struct console *c, const void *data, size_t len);
+/* How much console_offer() would take now. */
+size_t console_space(struct console *c);
 /* The device has room for input again. Any thread. */
 void console_room(struct console *c);
 /* From now on (until false) nobody waits in console_output(). */

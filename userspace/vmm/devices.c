@@ -71,13 +71,14 @@ static void com2_out(void *ctx, const void *data, size_t len)
 {
 	struct devices *d = ctx;
 
-	d->exec(d->ctx, data, len);
+	d->exec(d->ctx, data, len, true);
 }
 
 static size_t port_out(void *ctx, const void *buf, size_t len)
 {
-	com2_out(ctx, buf, len);
-	return len;
+	struct devices *d = ctx;
+
+	return d->exec(d->ctx, buf, len, false);
 }
 
 static const struct virtio_console_port_ops hvc_ops = { .out = hvc_out, .room = com1_room };
@@ -203,6 +204,11 @@ void devices_console_size(struct devices *d, unsigned int cols, unsigned int row
 void devices_console_drained(struct devices *d)
 {
 	virtio_console_resume(d->console, 0);
+}
+
+void devices_exec_drained(struct devices *d)
+{
+	virtio_console_resume(d->console, 1);
 }
 
 size_t devices_exec_input(struct devices *d, const void *data, size_t len)

@@ -11,8 +11,11 @@
 
 struct devices;
 
-/* Bytes of the command channel; main thread or vCPU thread, one call at a time. */
-typedef void devices_exec_fn(void *ctx, const void *data, size_t len);
+/*
+ * Bytes of the command channel. With may_wait: on a vCPU thread, all must be taken. Else on the
+ * main thread; returns how much was taken, devices_exec_drained() must follow when not all.
+ */
+typedef size_t devices_exec_fn(void *ctx, const void *data, size_t len, bool may_wait);
 
 struct devices *devices_create(struct board *board, const struct run_options *o,
 			       devices_exec_fn *exec, void *ctx, struct err *e);
@@ -27,6 +30,7 @@ size_t devices_console_input(struct devices *d, const void *data, size_t len);
 void devices_console_break(struct devices *d);
 void devices_console_size(struct devices *d, unsigned int cols, unsigned int rows);
 void devices_console_drained(struct devices *d);
+void devices_exec_drained(struct devices *d);
 /* To the guest's command channel; returns how much was taken. */
 size_t devices_exec_input(struct devices *d, const void *data, size_t len);
 

@@ -18,9 +18,11 @@ struct exec *exec_create(const struct run_options *o, int kernel_fd, struct err 
 void exec_destroy(struct exec *x);
 /* The archive for behind the initrd; owned by x. */
 void exec_archive(struct exec *x, const void **data, size_t *len);
-void exec_connect(struct exec *x, struct devices *d);
+int exec_connect(struct exec *x, struct devices *d, struct loop *loop, struct err *e);
+/* Around a pause of the machine: nobody waits in exec_output(). */
+void exec_abort(struct exec *x, bool on);
 /* Bytes from the guest; a devices_exec_fn. */
-void exec_output(void *x, const void *data, size_t len);
+size_t exec_output(void *x, const void *data, size_t len, bool may_wait);
 /* Input for the command; returns how much was taken. Main thread. */
 size_t exec_stdin(struct exec *x, const void *data, size_t len);
 /* No more input. Main thread. */

@@ -134,6 +134,8 @@ static void unblock(void *ctx, bool on)
 
 	if (r->console)
 		console_abort(r->console, on);
+	if (r->exec)
+		exec_abort(r->exec, on);
 }
 
 static void on_timeout(void *ctx)
@@ -203,6 +205,14 @@ static void con_panic(void *ctx, bool ended)
 		machine_report(r->machine, MACHINE_PANIC, "");
 }
 
+static void con_input_end(void *ctx)
+{
+	struct run *r = ctx;
+
+	if (r->exec)
+		exec_stdin_end(r->exec);
+}
+
 static void con_drained(void *ctx)
 {
 	struct run *r = ctx;
@@ -210,7 +220,13 @@ static void con_drained(void *ctx)
 	devices_console_drained(r->devices);
 }
 
-static const struct console_ops con_ops = { con_input, con_key, con_panic, con_drained };
+static const struct console_ops con_ops = {
+	.input = con_input,
+	.key = con_key,
+	.panic = con_panic,
+	.input_end = con_input_end,
+	.drained = con_drained,
+};
 
 /* ---- control socket ---- */
 
@@ -325,8 +341,8 @@ static int prepare_machine(struct run *r, struct err *e)
 	r->devices = devices_create(machine_board(r->machine), o, exec_output, r->exec, e);
 	if (!r->devices)
 		return -EIO;
-	if (r->exec)
-		exec_connect(r->exec, r->devices);
+	if (r->exec && exec_connect(r->exec, r->devices, r->loop, e) < 0)
+		return -EIO;
 	return machine_load(r->machine, e);
 }
 
@@ -345,6 +361,7 @@ static int prepare_outside(struct run *r, struct err *e)
 {
 	struct run_options *o = r->o;
 	struct control_config cc = { o->name, o->device, o->kernel, o->mem, o->cpus };
+	struct console_config con = { !o->no_stdin, !r->exec, r->exec ? -1 : STDOUT_FILENO };
 	bool tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 
 	if (o->timeout_s) {
@@ -356,8 +373,7 @@ static int prepare_outside(struct run *r, struct err *e)
 		print_resolved(r);
 	if (!o->quiet && !r->exec && tty)
 		fprintf(stderr, "# %s\n", console_hint);
-	r->console = console_create(r->loop, !o->no_stdin && !(r->exec && isatty(STDIN_FILENO)),
-				    !r->exec, &con_ops, r, e);
+	r->console = console_create(r->loop, &con, &con_ops, r, e);
 	if (!r->console)
 		return -EIO;
 	devices_set_console(r->devices, r->console);

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* `lodge doctor`: what this host lacks, and what to do about it. */
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "cli/print.h"
+#include "common/opts.h"
+
+enum { OPT_JSON = 256, OPT_DEVICE };
+
+static const struct opt table[] = {
+	{ OPT_DEVICE, "device", "PATH", "hypervisor to judge (default /dev/lodge)" },
+	{ 'h', "help", NULL, "this text" },
+	{ OPT_JSON, "json", NULL, "an array of objects" },
+	{ 0 },
+};
+
+static const char *verdict(int ok)
+{
+	return ok == 1 ? "ok" : ok ? "optional" : "MISSING";
+}
+
+static void print_text(const struct lodge_check *c)
+{
+	printf("%-9s %-17s %s\n", verdict(c->ok), c->name, c->found);
+	if (c->remedy[0])
+		printf("%-9s %-17s try: %s\n", "", "", c->remedy);
+}
+
+static void print_json(const struct lodge_check *c, bool first)
+{
+	printf("%s\n  { \"name\": ", first ? "" : ",");
+	print_json_string(c->name);
+	printf(", \"verdict\": \"%s\", \"found\": ", c->ok == 1 ? "ok" : c->ok ? "optional" : "missing");
+	print_json_string(c->found);
+	printf(", \"remedy\": ");
+	print_json_string(c->remedy);
+	printf(" }");
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+	const char *device = "/dev/lodge";
+	struct lodge_check c[16];
+	struct err e = ERR_INIT;
+	bool json = false;
+	struct opts p;
+	int id, bad = 0;
+	size_t n, i;
+
+	opts_init(&p, argc, argv);
+	while ((id = opts_next(&p, table, &e)) != OPTS_END) {
+		if (id == OPT_JSON) {
+			json = true;
+		} else if (id == OPT_DEVICE) {
+			device = p.arg;
+		} else if (id == 'h') {
+			puts("Usage: lodge doctor [OPTION]...\n\nChecks this host. Exit code 0 when "
+			     "guests can run, 1 when not.\n");
+			opts_help(stdout, table);
+			return 0;
+		} else {
+			print_error("%s", id == OPTS_BAD ? e.msg : "doctor takes no operands");
+			return LODGE_EXIT_USAGE;
+		}
+	}
+	n = lodge_doctor(device, c, sizeof(c) / sizeof(c[0]));
+	if (json)
+		printf("[");
+	for (i = 0; i < n; i++) {
+		bad |= c[i].ok == 0;
+		if (json)
+			print_json(&c[i], i == 0);
+		else
+			print_text(&c[i]);
+	}
+	if (json)
+		printf("\n]\n");
+	return bad;
+}

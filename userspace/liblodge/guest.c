@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Guests: listing them and asking one of them. */
+#include <dirent.h>
+#include <errno.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/rundir.h"
+#include "common/size.h"
+#include "liblodge/client.h"
+
+#define LOG_MAX (1024 * 1024)
+
+const char *lodge_version(void)
+{
+	return LODGE_VERSION;
+}
+
+int lodge_run_dir(char *buf, size_t room, struct lodge_error *err)
+{
+	struct err e = ERR_INIT;
+
+	if (rundir_path(buf, room, &e) < 0)
+		return client_error(err, e.code, "%s", e.msg);
+	return 0;
+}
+
+static void text_of(struct json_object *o, const char *key, char *buf, size_t room)
+{
+	struct json_object *v;
+
+	buf[0] = '\0';
+	if (json_object_object_get_ex(o, key, &v))
+		snprintf(buf, room, "%s", json_object_get_string(v));
+}
+
+static int64_t number_of(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? json_object_get_int64(v) : 0;
+}
+
+int lodge_info(const char *name, struct lodge_guest *g, struct lodge_error *err)
+{
+	struct json_object *o;
+	int r;
+
+	r = client_call(name, "{\"cmd\":\"info\"}", &o, err);
+	if (r < 0)
+		return r;
+	memset(g, 0, sizeof(*g));
+	text_of(o, "name", g->name, sizeof(g->name));
+	text_of(o, "state", g->state, sizeof(g->state));
+	text_of(o, "device", g->device, sizeof(g->device));
+	text_of(o, "kernel", g->kernel, sizeof(g->kernel));
+	g->pid = number_of(o, "pid");
+	g->memory = number_of(o, "memory");
+	g->cpus = number_of(o, "cpus");
+	g->uptime_ms = number_of(o, "uptime_ms");
+	g->exits = number_of(o, "exits");
+	g->resident = number_of(o, "resident");
+	json_object_put(o);
+	return 0;
+}
+
+int lodge_info_json(const char *name, char **json, struct lodge_error *err)
+{
+	struct json_object *o;
+	int r;
+
+	r = client_call(name, "{\"cmd\":\"info\"}", &o, err);
+	if (r < 0)
+		return r;
+	json_object_object_del(o, "ok");
+	*json = strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+	json_object_put(o);
+	return *json ? 0 : client_error(err, ENOMEM, "no memory");
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct lodge_guest *)a)->name, ((const struct lodge_guest *)b)->name);
+}
+
+static int add_guest(struct lodge_guest **list, size_t *count, const char *name)
+{
+	struct lodge_guest *grown = realloc(*list, (*count + 1) * sizeof(**list));
+	struct lodge_guest *g;
+
+	if (!grown)
+		return -ENOMEM;
+	*list = grown;
+	g = &grown[*count];
+	if (lodge_info(name, g, NULL) < 0) {
+		memset(g, 0, sizeof(*g));
+		snprintf(g->name, sizeof(g->name), "%.63s", name);
+		snprintf(g->state, sizeof(g->state), "unresponsive");
+	}
+	(*count)++;
+	return 0;
+}
+
+int lodge_list(struct lodge_guest **guests, size_t *count, struct lodge_error *err)
+{
+	char path[200];
+	struct dirent *d;
+	DIR *dir;
+	int r;
+
+	*guests = NULL;
+	*count = 0;
+	r = lodge_run_dir(path, sizeof(path), err);
+	if (r < 0)
+		return r;
+	dir = opendir(path);
+	if (!dir)
+		return errno == ENOENT ? 0 :
+					 client_error(err, errno, "cannot read %s: %s", path,
+						      strerror(errno));
+	while (!r && (d = readdir(dir)))
+		if (name_valid(d->d_name) && rundir_alive(d->d_name))
+			r = add_guest(guests, count, d->d_name);
+	closedir(dir);
+	if (r < 0) {
+		free(*guests);
+		*guests = NULL;
+		*count = 0;
+		return client_error(err, ENOMEM, "no memory for the list of guests");
+	}
+	if (*count)
+		qsort(*guests, *count, sizeof(**guests), by_name);
+	return 0;
+}
+
+int lodge_stop(const char *name, struct lodge_error *err)
+{
+	return client_call(name, "{\"cmd\":\"stop\"}", NULL, err);
+}
+
+int lodge_kill(const char *name, struct lodge_error *err)
+{
+	return client_call(name, "{\"cmd\":\"kill\"}", NULL, err);
+}
+
+int lodge_pause(const char *name, struct lodge_error *err)
+{
+	return client_call(name, "{\"cmd\":\"pause\"}", NULL, err);
+}
+
+int lodge_resume(const char *name, struct lodge_error *err)
+{
+	return client_call(name, "{\"cmd\":\"resume\"}", NULL, err);
+}
+
+int lodge_wait(const char *name, int timeout_ms, struct lodge_error *err)
+{
+	struct timespec nap = { 0, 50000000 };
+	int waited = 0;
+
+	while (rundir_alive(name)) {
+		if (timeout_ms >= 0 && waited >= timeout_ms)
+			return client_error(err, ETIMEDOUT, "guest %s still runs after %d ms", name,
+					    timeout_ms);
+		nanosleep(&nap, NULL);
+		waited += 50;
+	}
+	return 0;
+}
+
+static int read_bytes(int fd, char *buf, size_t len)
+{
+	size_t n = 0;
+	ssize_t r;
+
+	while (n < len) {
+		r = recv(fd, buf + n, len - n, 0);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0)
+			return r ? -errno : -ECONNRESET;
+		n += r;
+	}
+	return 0;
+}
+
+int lodge_log(const char *name, char **text, size_t *len, struct lodge_error *err)
+{
+	struct json_object *o;
+	int fd = client_connect(name, err), r;
+
+	if (fd < 0)
+		return fd;
+	r = client_ask(fd, "{\"cmd\":\"log\"}", &o, err);
+	if (!r) {
+		*len = number_of(o, "length");
+		json_object_put(o);
+		*text = *len <= LOG_MAX ? malloc(*len + 1) : NULL;
+		r = *text ? read_bytes(fd, *text, *len) : -ENOMEM;
+		if (r < 0) {
+			free(*text);
+			*text = NULL;
+			client_error(err, -r, "cannot read the log of %s: %s", name, strerror(-r));
+		} else {
+			(*text)[*len] = '\0';
+		}
+	}
+	close(fd);
+	return r;
+}
+
+int lodge_console(const char *name, struct lodge_error *err)
+{
+	struct timeval forever = { 0 };
+	int fd = client_connect(name, err), r;
+
+	if (fd < 0)
+		return fd;
+	r = client_ask(fd, "{\"cmd\":\"console\"}", NULL, err);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever));
+	return fd;
+}
+
+int lodge_console_resize(const char *name, unsigned int cols, unsigned int rows,
+			 struct lodge_error *err)
+{
+	char rq[80];
+
+	snprintf(rq, sizeof(rq), "{\"cmd\":\"resize\",\"cols\":%u,\"rows\":%u}", cols, rows);
+	return client_call(name, rq, NULL, err);
+}

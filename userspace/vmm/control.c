@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The control socket's server.
+ *
+ * A client is one connection with a line buffer. Requests are small, so a line longer than the
+ * buffer ends the connection. Answers are written at once; a client that does not read its
+ * answer loses it. The socket can be reached by the guest's owner only (directory 0700).
+ */
+#include "vmm/control.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <lodge/lodge.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/rundir.h"
+
+#define CLIENTS 16
+#define LINE_MAX_LEN 1024
+#define LOG_ROOM (64 * 1024)
+
+struct client {
+	struct control *c;
+	struct loop_source src;
+	int fd;			/* -1: free */
+	char line[LINE_MAX_LEN];
+	size_t len;
+};
+
+struct control {
+	struct loop *loop;
+	struct machine *m;
+	struct console *con;
+	struct devices *devices;
+	struct control_config cfg;
+	const struct control_ops *ops;
+	void *ctx;
+	struct loop_source src;
+	int fd;
+	struct timespec started;
+	struct client client[CLIENTS];
+};
+
+static void client_close(struct client *cl)
+{
+	loop_del(cl->c->loop, &cl->src);
+	if (cl->fd >= 0)
+		close(cl->fd);
+	cl->fd = -1;
+}
+
+static void send_all(struct client *cl, const void *data, size_t len)
+{
+	const char *p = data;
+	ssize_t n;
+
+	while (len) {
+		n = send(cl->fd, p, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n <= 0)
+			return;
+		p += n;
+		len -= n;
+	}
+}
+
+static void answer(struct client *cl, struct json_object *o)
+{
+	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+
+	send_all(cl, text, strlen(text));
+	send_all(cl, "\n", 1);
+	json_object_put(o);
+}
+
+static struct json_object *ok(void)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "ok", json_object_new_boolean(1));
+	return o;
+}
+
+static void refuse(struct client *cl, int code, const char *why)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "ok", json_object_new_boolean(0));
+	json_object_object_add(o, "code", json_object_new_int(code));
+	json_object_object_add(o, "error", json_object_new_string(why));
+	answer(cl, o);
+}
+
+static u64 resident_bytes(void)
+{
+	unsigned long long size = 0, rss = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	if (f && fscanf(f, "%llu %llu", &size, &rss) != 2)
+		rss = 0;
+	if (f)
+		fclose(f);
+	return rss * 4096;
+}
+
+static const char *state_name(enum machine_state s)
+{
+	switch (s) {
+	case MACHINE_RUNNING:
+		return "running";
+	case MACHINE_PAUSED:
+		return "paused";
+	case MACHINE_ENDED:
+		return "ended";
+	default:
+		return "starting";
+	}
+}
+
+static void do_info(struct client *cl, struct json_object *rq)
+{
+	struct control *c = cl->c;
+	struct json_object *o = ok();
+	struct timespec now;
+	s64 ms;
+
+	(void)rq;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ms = (now.tv_sec - c->started.tv_sec) * 1000LL +
+	     (now.tv_nsec - c->started.tv_nsec) / 1000000;
+	json_object_object_add(o, "name", json_object_new_string(c->cfg.name));
+	json_object_object_add(o, "pid", json_object_new_int(getpid()));
+	json_object_object_add(o, "state",
+			       json_object_new_string(state_name(machine_state(c->m))));
+	json_object_object_add(o, "memory", json_object_new_int64(c->cfg.mem));
+	json_object_object_add(o, "cpus", json_object_new_int(c->cfg.cpus));
+	json_object_object_add(o, "uptime_ms", json_object_new_int64(ms));
+	json_object_object_add(o, "exits", json_object_new_int64(machine_exits(c->m)));
+	json_object_object_add(o, "resident", json_object_new_int64(resident_bytes()));
+	json_object_object_add(o, "device", json_object_new_string(c->cfg.device));
+	json_object_object_add(o, "kernel", json_object_new_string(c->cfg.kernel));
+	answer(cl, o);
+}
+
+static void do_stop(struct client *cl, struct json_object *rq)
+{
+	(void)rq;
+	machine_press_power(cl->c->m);
+	answer(cl, ok());
+}
+
+static void do_kill(struct client *cl, struct json_object *rq)
+{
+	(void)rq;
+	answer(cl, ok());
+	cl->c->ops->kill(cl->c->ctx);
+}
+
+static void do_pause(struct client *cl, struct json_object *rq)
+{
+	(void)rq;
+	machine_pause(cl->c->m);
+	answer(cl, ok());
+}
+
+static void do_resume(struct client *cl, struct json_object *rq)
+{
+	struct err e = ERR_INIT;
+
+	(void)rq;
+	if (machine_start(cl->c->m, &e) < 0)
+		refuse(cl, e.code, e.msg);
+	else
+		answer(cl, ok());
+}
+
+static void do_log(struct client *cl, struct json_object *rq)
+{
+	char *buf = malloc(LOG_ROOM);
+	struct json_object *o;
+	int room = 2 * LOG_ROOM;
+	size_t n;
+
+	(void)rq;
+	if (!buf) {
+		refuse(cl, ENOMEM, "no memory");
+		return;
+	}
+	/* The whole answer must fit into the socket, since it is not waited for. */
+	setsockopt(cl->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	n = console_log(cl->c->con, buf, LOG_ROOM);
+	o = ok();
+	json_object_object_add(o, "length", json_object_new_int64(n));
+	answer(cl, o);
+	send_all(cl, buf, n);
+	free(buf);
+}
+
+static void do_console(struct client *cl, struct json_object *rq)
+{
+	struct err e = ERR_INIT;
+	int fd = cl->fd;
+
+	(void)rq;
+	answer(cl, ok());
+	loop_del(cl->c->loop, &cl->src);
+	cl->fd = -1;
+	if (console_attach(cl->c->con, fd, &e) < 0)
+		close(fd);
+}
+
+static unsigned int number_of(struct json_object *rq, const char *key)
+{
+	struct json_object *v;
+	s64 n;
+
+	if (!json_object_object_get_ex(rq, key, &v))
+		return 0;
+	n = json_object_get_int64(v);
+	return n < 0 || n > 10000 ? 0 : n;
+}
+
+static void do_resize(struct client *cl, struct json_object *rq)
+{
+	unsigned int cols = number_of(rq, "cols"), rows = number_of(rq, "rows");
+
+	if (!cols || !rows) {
+		refuse(cl, EINVAL, "cols and rows must be from 1 to 10000");
+		return;
+	}
+	devices_console_size(cl->c->devices, cols, rows);
+	answer(cl, ok());
+}
+
+static const struct {
+	const char *name;
+	void (*fn)(struct client *cl, struct json_object *rq);
+} commands[] = {
+	{ "info", do_info },	 { "stop", do_stop }, { "kill", do_kill },
+	{ "pause", do_pause },	 { "log", do_log },   { "resume", do_resume },
+	{ "console", do_console }, { "resize", do_resize },
+};
+
+static void serve_line(struct client *cl, const char *line)
+{
+	struct json_object *rq = json_tokener_parse(line), *cmd;
+	const char *name = NULL;
+	unsigned int i;
+
+	if (rq && json_object_is_type(rq, json_type_object) &&
+	    json_object_object_get_ex(rq, "cmd", &cmd))
+		name = json_object_get_string(cmd);
+	for (i = 0; name && i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(name, commands[i].name))
+			break;
+	if (!name)
+		refuse(cl, EINVAL, "a request is an object with a \"cmd\"");
+	else if (i == ARRAY_SIZE(commands))
+		refuse(cl, ENOTSUP, "unknown command");
+	else
+		commands[i].fn(cl, rq);
+	json_object_put(rq);
+}
+
+static void on_client(void *ctx, u32 events)
+{
+	struct client *cl = ctx;
+	char line[LINE_MAX_LEN];
+	size_t len;
+	ssize_t n;
+	char *nl;
+
+	(void)events;
+	n = recv(cl->fd, cl->line + cl->len, sizeof(cl->line) - cl->len, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		client_close(cl);
+		return;
+	}
+	cl->len += n;
+	while (cl->fd >= 0 && (nl = memchr(cl->line, '\n', cl->len))) {
+		len = nl - cl->line;
+		memcpy(line, cl->line, len);
+		line[len] = '\0';
+		cl->len -= len + 1;
+		memmove(cl->line, nl + 1, cl->len);
+		serve_line(cl, line);
+	}
+	if (cl->fd >= 0 && cl->len == sizeof(cl->line))
+		client_close(cl);
+}
+
+static void on_connect(void *ctx, u32 events)
+{
+	struct control *c = ctx;
+	struct client *cl = NULL;
+	unsigned int i;
+	int fd;
+
+	(void)events;
+	fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return;
+	for (i = 0; i < CLIENTS && !cl; i++)
+		if (c->client[i].fd < 0)
+			cl = &c->client[i];
+	if (!cl) {
+		close(fd);
+		return;
+	}
+	cl->c = c;
+	cl->fd = fd;
+	cl->len = 0;
+	if (loop_add(c->loop, &cl->src, fd, EPOLLIN, on_client, cl) < 0)
+		client_close(cl);
+}
+
+static int listen_at(const char *path, struct err *e)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	mode_t old;
+	int fd, r;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return err_set(e, ENAMETOOLONG,
+			       "control socket %s: the path is too long; try: a shorter "
+			       "LODGE_RUN_DIR or --name",
+			       path);
+	strcpy(sa.sun_path, path);
+	unlink(path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_set(e, errno, "cannot make a socket: %s", strerror(errno));
+	old = umask(0177);
+	r = bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+	umask(old);
+	if (r < 0 || listen(fd, 8) < 0) {
+		r = errno;
+		close(fd);
+		return err_set(e, r, "cannot listen at %s: %s", path, strerror(r));
+	}
+	return fd;
+}
+
+struct control *control_create(struct loop *loop, struct machine *m, struct console *con,
+			       struct devices *devices, const struct control_config *cfg,
+			       const struct control_ops *ops, void *ctx, struct err *e)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	char path[200];
+	unsigned int i;
+
+	if (!c) {
+		err_set(e, ENOMEM, "no memory for the control socket");
+		return NULL;
+	}
+	for (i = 0; i < CLIENTS; i++)
+		c->client[i].fd = -1;
+	c->loop = loop;
+	c->m = m;
+	c->con = con;
+	c->devices = devices;
+	c->cfg = *cfg;
+	c->ops = ops;
+	c->ctx = ctx;
+	clock_gettime(CLOCK_MONOTONIC, &c->started);
+	c->fd = -1;
+	if (!rundir_file(path, sizeof(path), cfg->name, "ctl", e))
+		c->fd = listen_at(path, e);
+	if (c->fd < 0 || loop_add(loop, &c->src, c->fd, EPOLLIN, on_connect, c) < 0) {
+		control_destroy(c);
+		return NULL;
+	}
+	return c;
+}
+
+void control_destroy(struct control *c)
+{
+	unsigned int i;
+
+	if (!c)
+		return;
+	for (i = 0; i < CLIENTS; i++)
+		if (c->client[i].fd >= 0)
+			client_close(&c->client[i]);
+	loop_del(c->loop, &c->src);
+	if (c->fd >= 0)
+		close(c->fd);
+	free(c);
+}
+
+int control_print_plan(const char *name, const char *device, const char *kernel,
+		       const char *initrd, const char *cmdline, u64 mem, unsigned int cpus,
+		       const char *const *disk, unsigned int disks)
+{
+	struct json_object *o = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+	unsigned int i;
+
+	json_object_object_add(o, "name", json_object_new_string(name));
+	json_object_object_add(o, "device", json_object_new_string(device));
+	json_object_object_add(o, "kernel", json_object_new_string(kernel));
+	json_object_object_add(o, "initrd", initrd ? json_object_new_string(initrd) : NULL);
+	json_object_object_add(o, "cmdline", json_object_new_string(cmdline));
+	json_object_object_add(o, "memory", json_object_new_int64(mem));
+	json_object_object_add(o, "cpus", json_object_new_int(cpus));
+	for (i = 0; i < disks; i++)
+		json_object_array_add(list, json_object_new_string(disk[i]));
+	json_object_object_add(o, "disks", list);
+	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+	json_object_put(o);
+	return LODGE_EXIT_OFF;
+}
