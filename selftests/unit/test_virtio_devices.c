@@ -374,6 +374,7 @@ START_TEST(request_without_header_or_status_breaks_the_device)
 	drv_add(&g.drv[0], _i & 1 ? &small : &no_status, 1, false);
 	g_kick(&g, 0);
 	ck_assert(g_broken(&g));
+	usleep(20000);
 	ck_assert_uint_eq(dev->faults, 1);
 	/* The configuration interrupt told of it; a reset heals. */
 	ck_assert_uint_eq(fb.calls[16], 1);
@@ -392,6 +393,7 @@ START_TEST(bad_ring_breaks_the_device_and_reset_heals)
 	drv_add(&g.drv[0], &wild, 1, false);
 	g_kick(&g, 0);
 	ck_assert(g_broken(&g));
+	usleep(20000);
 	ck_assert_int_eq(dev->last_fault, VIRTQ_BAD_ADDRESS);
 	start(V1, 1);
 	ck_assert_uint_eq(request(0, VIRTIO_BLK_T_IN, 1, DATA, 512, true, false), VIRTIO_BLK_S_OK);

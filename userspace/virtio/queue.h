@@ -120,7 +120,10 @@ bool virtq_needs_call(struct virtq *q);
 
 /* Tell the driver not to kick. A hint only. */
 void virtq_disable_kicks(struct virtq *q);
-/* Ask for kicks; true when chains came in the meantime, so that the caller must look again. */
+/*
+ * Ask for kicks; true when chains came in the meantime, so that the caller must look again. Only when virtq_pop() has just
+ * found nothing: what is then put back by virtq_unpop() does not count as news.
+ */
 bool virtq_enable_kicks(struct virtq *q);
 /* Whether a chain waits. Does not change anything. */
 bool virtq_pending(const struct virtq *q);

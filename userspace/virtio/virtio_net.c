@@ -84,6 +84,19 @@ static void rx_unpop(struct virtio_queue *vq, const struct virtq_elem *e, unsign
 }
 
 /*
+ * Pop, or ask for a kick. It must be asked for here, at the end of what the driver has made available, and not after the
+ * chains too few were put back: a driver with EVENT_IDX kicks when it passes the position that we name, and those it has
+ * passed already.
+ */
+static bool rx_pop(struct virtio_queue *vq, struct virtq_elem *e)
+{
+	while (!virtio_queue_pop(vq, e))
+		if (!virtio_dev_live(vq->dev) || !virtq_enable_kicks(&vq->ring))
+			return false;
+	return true;
+}
+
+/*
  * Pop and write one frame. Answers the number of chains, whose ids and lengths are left in e[] and len[]; 0 when buffers
  * ran out, -EMSGSIZE when the frame can never fit.
  */
@@ -99,7 +112,7 @@ static int rx_scatter(struct net_pair *p, const u8 *frame, size_t size, struct v
 			return -EMSGSIZE;
 		}
 		e[n].iov = n ? p->rx_more : p->rx_iov;
-		if (!virtio_queue_pop(p->rx, &e[n])) {
+		if (!rx_pop(p->rx, &e[n])) {
 			rx_unpop(p->rx, e, n);
 			return 0;
 		}
@@ -148,9 +161,6 @@ static int net_receive(void *ctx, unsigned int queue, const void *frame, size_t 
 		p->stats.rx_dropped++;
 	} else {
 		r = rx_deliver(p, frame, size);
-		/* Look once more after asking for kicks, or both sides might wait. */
-		if (r && virtio_dev_live(&card->dev) && virtq_enable_kicks(&vq->ring))
-			r = rx_deliver(p, frame, size);
 		if (r && !virtio_dev_live(&card->dev))
 			r = 0;
 		p->starved = r;
