@@ -290,6 +290,8 @@ void map_fresh_done(struct vhd_io *vio, int error);
 struct vhd_io *queue_io_get(struct vhd_queue *q);
 void queue_io_put(struct vhd_queue *q, struct vhd_io *vio);
 void queue_post(struct vhd_request *req);
+/* Frees without waiting for anything: for a queue whose store is dead. */
+void queue_abandon(struct vhd_queue *q);
 void request_put(struct vhd_request *req, int error);
 
 /* open.c: an open image from a store, which it takes over even on failure */

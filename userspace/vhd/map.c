@@ -160,8 +160,12 @@ void map_fresh_done(struct vhd_io *vio, int error)
 			req->error = error;
 		if (b)
 			bitmap_drop(v, b);
-		full_clear(v, vio->block);
-		table_set(v, vio->block, VHD_UNUSED);
+		v->bat[vio->block] = VHD_UNUSED;
+	} else {
+		/* Only now: the bitmap's place was being zeroed with the rest. */
+		table_set(v, vio->block, v->bat[vio->block]);
+		if (v->type != VHD_DIFF)
+			full_set(v, vio->block, true);
 	}
 	requests_resume(&z->waiters);
 	requests_resume(&v->zeroing_starved);
@@ -207,16 +211,18 @@ static enum map_result allocate(struct vhd_queue *q, struct vhd *v, struct vhd_r
 			bitmap_drop(v, b);
 		return MAP_ERROR;
 	}
+	if (v->full_dirty_count + v->cache.dirty > COMMIT_DIRTY)
+		commit_poke(v, q);
+	if (z) {
+		v->bat[block] = sector;
+		fresh_start(q, v, block, z);
+		requests_add(&z->waiters, req);
+		return MAP_WAIT;
+	}
 	table_set(v, block, sector);
 	if (!b)
 		full_set(v, block, true);
-	if (v->full_dirty_count + v->cache.dirty > COMMIT_DIRTY)
-		commit_poke(v, q);
-	if (!z)
-		return MAP_NOTHING;
-	fresh_start(q, v, block, z);
-	requests_add(&z->waiters, req);
-	return MAP_WAIT;
+	return MAP_NOTHING;
 }
 
 /* What a write to @s needs before it can go to the file. */

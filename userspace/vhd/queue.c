@@ -513,7 +513,7 @@ static int queue_memory(struct vhd_queue *q)
 	return 0;
 }
 
-static void queue_free(struct vhd_queue *q)
+void queue_abandon(struct vhd_queue *q)
 {
 	if (q->sq)
 		q->image->store->ops->queue_destroy(q->sq);
@@ -545,7 +545,7 @@ struct vhd_queue *vhd_queue_create(struct vhd *v, unsigned int depth)
 	if (!ret)
 		ret = v->store->ops->queue_create(v->store, depth + COMMIT_IOS + 1, &q->sq);
 	if (ret) {
-		queue_free(q);
+		queue_abandon(q);
 		errno = -ret;
 		return NULL;
 	}
@@ -570,7 +570,7 @@ void vhd_queue_destroy(struct vhd_queue *q)
 	/* Whoever posted last may still be inside. */
 	pthread_mutex_lock(&q->inbox_lock);
 	pthread_mutex_unlock(&q->inbox_lock);
-	queue_free(q);
+	queue_abandon(q);
 }
 
 struct waited {

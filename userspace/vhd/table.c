@@ -109,6 +109,7 @@ uint64_t table_compose(struct vhd *v, uint32_t n, uint8_t *page)
 	uint64_t at = v->table_base + (uint64_t)n * v->table_unit;
 	uint64_t end = v->header.table_offset + vhd_table_bytes(v->header.max_entries);
 	uint32_t i = 0;
+	int z;
 
 	memset(page, 0, v->table_unit);
 	if (at < v->header.table_offset) {
@@ -123,6 +124,13 @@ uint64_t table_compose(struct vhd *v, uint32_t n, uint8_t *page)
 		    !map_test(v->hide_sync, block))
 			entry = htobe32(v->bat[block]);
 		memcpy(page + i, &entry, 4);
+	}
+	/* A block that is still being zeroed must not show either. */
+	for (z = 0; z < ZEROING_SLOTS; z++) {
+		uint64_t entry_at = v->header.table_offset + (uint64_t)v->zeroing[z].block * 4;
+
+		if (v->zeroing[z].busy && entry_at >= at && entry_at < at + v->table_unit)
+			memset(page + (entry_at - at), 0xff, 4);
 	}
 	return at;
 }
