@@ -84,6 +84,11 @@ static size_t port_out(void *ctx, const void *buf, size_t len)
 static const struct virtio_console_port_ops hvc_ops = { .out = hvc_out, .room = com1_room };
 static const struct virtio_console_port_ops exec_ops = { .out = port_out, .room = com1_room };
 
+static unsigned int ring_flags(const struct run_options *o)
+{
+	return o->packed_rings ? VIRTIO_OPT_PACKED : 0;
+}
+
 static int add_consoles(struct devices *d, struct err *e)
 {
 	struct virtio_console_port ports[2] = {
@@ -100,7 +105,7 @@ static int add_consoles(struct devices *d, struct err *e)
 		if (!d->com2)
 			return -EIO;
 	}
-	d->console = virtio_console_create(d->board, ports, d->o->command ? 2 : 1, 0, e);
+	d->console = virtio_console_create(d->board, ports, d->o->command ? 2 : 1, ring_flags(d->o), e);
 	return d->console ? 0 : -EIO;
 }
 
@@ -120,6 +125,7 @@ static int add_disk(struct devices *d, const char *spec, struct err *e)
 	}
 	d->block[d->blocks++] = b;
 	opts.queues = d->o->cpus < 4 ? d->o->cpus : 4;
+	opts.flags = ring_flags(d->o);
 	return virtio_blk_create(d->board, b, &opts, e) ? 0 : -EIO;
 }
 
@@ -146,9 +152,9 @@ struct devices *devices_create(struct board *board, const struct run_options *o,
 		r = add_disk(d, o->disk[i], e);
 	if (!r)
 		r = devices_net_create(board, o, &d->net, e);
-	if (!r && !virtio_rng_create(board, 0, e))
+	if (!r && !virtio_rng_create(board, ring_flags(o), e))
 		r = -EIO;
-	if (!r && !virtio_balloon_create(board, 0, e))
+	if (!r && !virtio_balloon_create(board, ring_flags(o), e))
 		r = -EIO;
 	if (r < 0) {
 		devices_destroy(d);

@@ -31,6 +31,7 @@ enum {
 	OPT_ON_PANIC,
 	OPT_ON_REBOOT,
 	OPT_PIT,
+	OPT_RING,
 	OPT_SECCOMP,
 	OPT_TIMEOUT,
 };
@@ -58,6 +59,7 @@ const struct opt run_option_table[] = {
 	{ 'p', "params", "ARGS", "same as --append" },
 	{ OPT_PIT, "pit", NULL, "add the PC's timer chip, for guests without kvmclock" },
 	{ 'q', "quiet", NULL, "do not print the resolved command and the hint" },
+	{ OPT_RING, "ring", "KIND", "virtqueues of the devices: split or packed (default split)" },
 	{ OPT_SECCOMP, "seccomp", "MODE", "kill, log or off (default kill)" },
 	{ OPT_TIMEOUT, "timeout", "SECONDS", "end the guest after this time" },
 	{ 0 },
@@ -107,6 +109,7 @@ static int parse_policy(struct run_options *o, int id, const char *arg, struct e
 	static const char *const reboot[] = { "restart", "exit", NULL };
 	static const char *const panic[] = { "exit", "restart", "stay", NULL };
 	static const char *const seccomp[] = { "kill", "log", "off", NULL };
+	static const char *const ring[] = { "split", "packed", NULL };
 	static const char *const console[] = { "hvc0", "ttyS0", NULL };
 	int r;
 
@@ -118,6 +121,10 @@ static int parse_policy(struct run_options *o, int id, const char *arg, struct e
 	case OPT_ON_PANIC:
 		r = choose(arg, "on-panic", panic, e);
 		o->on_panic = r;
+		break;
+	case OPT_RING:
+		r = choose(arg, "ring", ring, e);
+		o->packed_rings = r == 1;
 		break;
 	case OPT_SECCOMP:
 		r = choose(arg, "seccomp", seccomp, e);
