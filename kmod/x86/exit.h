@@ -59,7 +59,7 @@ struct lodge_exit {
 		struct { u64 gpa; u64 gva; bool has_gva, read, write, fetch, present; bool in_walk; } s2;
 		struct { u8 nr; u8 gpr; bool has_reg; } reg;
 		struct { u64 gva; bool has_gva; } inv;
-		struct { u16 selector; u8 kind; bool has_error; u32 error; int idt_vector; } task;
+		struct { u16 selector; u8 kind; bool has_error, soft; u32 error; int idt_vector; } task;
 		u64 hw_reason;
 	} u;
 };

@@ -15,6 +15,9 @@ void inject_exception_error(struct x86_vcpu *vcpu, u8 vector, u32 error);
 void inject_page_fault(struct x86_vcpu *vcpu, u32 error, u64 cr2);
 void inject_db(struct x86_vcpu *vcpu, u64 dr6_bits);
 
+/* The pending exception's payload goes to CR2 or DR6 now: user space is about to read them. */
+void inject_payload(struct x86_vcpu *vcpu);
+
 /*
  * Before an entry: put the most urgent event into the hardware, ask for windows for the others.  Returns 0, or -EBUSY when
  * the entry must be called off.  Interrupts on or off.

@@ -67,6 +67,7 @@ struct x86_ops {
 	void (*get_table)(struct x86_vcpu *vcpu, bool idt, struct kvm_dtable *t);
 	void (*set_table)(struct x86_vcpu *vcpu, bool idt, const struct kvm_dtable *t);
 	u8 (*cpl)(struct x86_vcpu *vcpu);
+	u64 (*get_cs)(struct x86_vcpu *vcpu, bool *l, bool *db);	/* base, and the bits that tell the mode */
 	/* MSRs that live in hardware state: 0, or 1 = not one of mine.  Values are checked already. */
 	int (*get_msr)(struct x86_vcpu *vcpu, u32 msr, u64 *val);
 	int (*set_msr)(struct x86_vcpu *vcpu, u32 msr, u64 val);
@@ -94,6 +95,7 @@ enum x86_hw_feature {
 	HW_INSN_LEN,		/* exits carry the instruction's length */
 	HW_TSC_SCALING,
 	HW_DIRTY_LOG,		/* PML */
+	HW_SPEC_CTRL,		/* the guest's IA32_SPEC_CTRL is switched with it, IA32_PRED_CMD reaches the hardware */
 };
 
 enum x86_seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR };

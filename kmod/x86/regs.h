@@ -22,6 +22,26 @@ u64 vcpu_get_cr8(struct x86_vcpu *vcpu);
 int vcpu_get_dr(struct x86_vcpu *vcpu, int dr, u64 *val);
 int vcpu_set_dr(struct x86_vcpu *vcpu, int dr, u64 val);
 
+/* DR6 and DR7 with nothing set: reserved bits that read as one. */
+#define DR6_FIXED_1	0xffff0ff0ull
+#define DR7_FIXED_1	0x400ull
+
+/* RFLAGS bits that a debugger has put there; the guest and KVM_GET_REGS do not see them. */
+u64 vcpu_debug_flags(struct x86_vcpu *vcpu);
+
+/* Would the guest's MOV be accepted, apart from what depends on the mode? */
+bool regs_cr0_valid(u64 cr0);
+bool regs_cr4_valid(struct x86_vcpu *vcpu, u64 cr4);
+
+/* vCPU ioctls; obj is the struct lodge_vcpu. */
+long regs_ioctl_get(void *obj, void *arg);		/* struct kvm_regs * */
+long regs_ioctl_set(void *obj, void *arg);
+long sregs_ioctl_get(void *obj, void *arg);		/* struct kvm_sregs *; x86/sregs.c */
+long sregs_ioctl_set(void *obj, void *arg);
+long sregs_ioctl_get2(void *obj, void *arg);		/* struct kvm_sregs2 * */
+long sregs_ioctl_set2(void *obj, void *arg);
+long sregs_ioctl_translate(void *obj, void *arg);	/* struct kvm_translation * */
+
 static inline bool vcpu_if_flag(const u64 rflags)
 {
 	return rflags & (1 << 9);

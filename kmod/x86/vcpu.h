@@ -10,6 +10,7 @@
 
 #include <linux/kvm.h>
 #include <linux/types.h>
+#include <asm/page_types.h>
 #include <asm/fpu/types.h>
 
 #include "core/memslot.h"
@@ -100,6 +101,12 @@ struct x86_vcpu {
 	u64 debug_dr[4], debug_dr7;
 	u64 singlestep_rip;
 
+	struct {			/* x86/fetch.c: the memory slot that instructions were last read from */
+		u64 generation;
+		u64 gpa, size;		/* size 0: none */
+		hva_t hva;
+	} fetch_slot;
+
 	struct lodge_guest_cache pv_eoi_cache;
 	u64 pv_eoi_msr;
 	u64 msi_pv_unhalt;		/* kicked by KVM_HC_KICK_CPU */
@@ -147,5 +154,8 @@ static inline bool vcpu_long_mode(const struct x86_vcpu *vcpu)
 
 /* RESET (@init false) or INIT: SDM 3A table 9-1, APM 2 table 14-1. */
 void vcpu_reset(struct x86_vcpu *vcpu, bool init);
+
+/* SIPI: real mode at @vector * 4 KiB. */
+void vcpu_start_at(struct x86_vcpu *vcpu, u8 vector);
 
 #endif

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One run of the guest: load what changed, enter, come back, put the host's state in place.
+ *
+ * Between CLGI and STGI nothing interrupts, so the CPU may hold the guest's XCR0, XSS, PKRU and debug registers there, each
+ * switched only when it differs.  Everything else is the VMCB's business or entry.S's.
+ */
+#include <linux/context_tracking.h>
+#include <linux/entry-kvm.h>
+#include <linux/irqflags.h>
+#include <linux/lockdep.h>
+#include <asm/debugreg.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/xcr.h>
+#include <asm/msr.h>
+#include <asm/nospec-branch.h>
+#include <asm/pkru.h>
+#include <asm/processor.h>
+
+#include "x86/svm/svm.h"
+
+static void svm_new_asid(struct svm_vcpu *svm, struct svm_cpu *c)
+{
+	struct vmcb_control *ctl = &svm->vmcb->control;
+
+	/* Out of identifiers: begin a new generation with an empty TLB.  0 is the host's. */
+	if (c->next_asid >= svm_caps.asids) {
+		c->asid_generation++;
+		c->next_asid = 1;
+		ctl->tlb_control = SVM_TLB_FLUSH_ALL;
+	}
+	ctl->asid = c->next_asid++;
+	svm->asid_generation = c->asid_generation;
+	svm->asid_cpu = svm->x86.core.cpu;
+}
+
+static __always_inline void svm_prepare_asid(struct svm_vcpu *svm, struct svm_cpu *c)
+{
+	svm->vmcb->control.tlb_control = SVM_TLB_NOTHING;
+	if (unlikely(svm->asid_generation != c->asid_generation || svm->asid_cpu != svm->x86.core.cpu)) {
+		svm_new_asid(svm, c);
+	} else if (unlikely(svm->flush)) {
+		if (svm_caps.flush_by_asid)
+			svm->vmcb->control.tlb_control = SVM_TLB_FLUSH_ASID;
+		else
+			svm_new_asid(svm, c);
+	}
+	svm->flush = false;
+}
+
+static void svm_load_dirty(struct svm_vcpu *svm)
+{
+	struct x86_vcpu *vcpu = &svm->x86;
+	struct vmcb_save *s = &svm->vmcb->save;
+
+	/* Each is a plain copy: not worth a branch of its own. */
+	s->cr0 = vcpu->cr0;
+	s->cr2 = vcpu->cr2;
+	s->cr3 = vcpu->cr3;
+	s->cr4 = vcpu->cr4;
+	s->efer = vcpu->efer | EFER_SVME;
+	/* Translations of other paging modes are tagged with the same ASID. */
+	if (vcpu->dirty & (VCPU_DIRTY_CR0 | VCPU_DIRTY_CR3 | VCPU_DIRTY_CR4 | VCPU_DIRTY_EFER))
+		svm->flush = true;
+	vcpu->dirty = 0;
+}
+
+/* TPR to the hardware.  A guest that lowers it while something waits below must be seen doing so. */
+static __always_inline u8 svm_load_tpr(struct svm_vcpu *svm)
+{
+	struct lapic *l = svm->x86.lapic;
+	struct vmcb *v = svm->vmcb;
+	u8 tpr = l ? l->regs[0x80] >> 4 : svm->x86.cr8;
+
+	v->control.int_ctl = (v->control.int_ctl & ~SVM_V_TPR) | tpr;
+	if (l) {
+		if (unlikely(tpr && READ_ONCE(l->irr_pending)))
+			vmcb_set_intercept(v, ICPT_CR_WRITE + 8);
+		else
+			vmcb_clear_intercept(v, ICPT_CR_WRITE + 8);
+	}
+	return tpr;
+}
+
+static __always_inline void svm_save_tpr(struct svm_vcpu *svm, u8 old)
+{
+	u8 tpr = svm->vmcb->control.int_ctl & SVM_V_TPR;
+
+	if (likely(tpr == old))
+		return;
+	if (svm->x86.lapic)
+		lapic_set_tpr(svm->x86.lapic, tpr << 4);
+	else
+		svm->x86.cr8 = tpr;
+}
+
+static void svm_load_drs(struct x86_vcpu *vcpu)
+{
+	const u64 *dr = vcpu->debug_control & KVM_GUESTDBG_USE_HW_BP ? vcpu->debug_dr : vcpu->dr;
+
+	set_debugreg(dr[0], 0);
+	set_debugreg(dr[1], 1);
+	set_debugreg(dr[2], 2);
+	set_debugreg(dr[3], 3);
+}
+
+static __always_inline void svm_load_xstate(struct x86_vcpu *vcpu, u32 *host_pkru)
+{
+	if (vcpu->cr4 & X86_CR4_OSXSAVE) {
+		if (vcpu->xcr0 != svm_caps.host_xcr0)
+			xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
+		if (vcpu->ia32_xss != svm_caps.host_xss && svm_caps.xsaves)
+			wrmsrl(MSR_IA32_XSS, vcpu->ia32_xss);
+	}
+	if (svm_caps.pku && (vcpu->cr4_guest_bits & X86_CR4_PKE)) {
+		*host_pkru = rdpkru();
+		if (vcpu->pkru != *host_pkru)
+			wrpkru(vcpu->pkru);
+	}
+}
+
+/* @cr4 is what the guest was entered with: it decides what was loaded. */
+static __always_inline void svm_save_xstate(struct x86_vcpu *vcpu, u64 cr4, u32 host_pkru)
+{
+	if (svm_caps.pku && (vcpu->cr4_guest_bits & X86_CR4_PKE)) {
+		vcpu->pkru = rdpkru();
+		if (vcpu->pkru != host_pkru)
+			wrpkru(host_pkru);
+	}
+	if (svm_caps.recheck_xcr0 && ((vcpu->cr4 | cr4) & X86_CR4_OSXSAVE)) {
+		u64 now = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+		u64 loaded = cr4 & X86_CR4_OSXSAVE ? vcpu->xcr0 : svm_caps.host_xcr0;
+
+		/* An XSETBV that the outer hypervisor did not intercept for us. */
+		if (now != loaded)
+			vcpu->xcr0 = now;
+		if (now != svm_caps.host_xcr0)
+			xsetbv(XCR_XFEATURE_ENABLED_MASK, svm_caps.host_xcr0);
+	} else if ((cr4 & X86_CR4_OSXSAVE) && vcpu->xcr0 != svm_caps.host_xcr0) {
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, svm_caps.host_xcr0);
+	}
+	if ((cr4 & X86_CR4_OSXSAVE) && vcpu->ia32_xss != svm_caps.host_xss && svm_caps.xsaves)
+		wrmsrl(MSR_IA32_XSS, svm_caps.host_xss);
+}
+
+/* To lockdep and to context tracking a guest runs like user space. */
+static noinstr void svm_enter(struct svm_vcpu *svm, u64 host_save_pa)
+{
+	instrumentation_begin();
+	trace_hardirqs_on_prepare();
+	lockdep_hardirqs_on_prepare();
+	instrumentation_end();
+	context_tracking_guest_enter();
+	lockdep_hardirqs_on(CALLER_ADDR0);
+
+	amd_clear_divider();
+	svm_vmrun(svm->x86.regs, svm->vmcb_pa, host_save_pa, svm->spec_ctrl);
+
+	lockdep_hardirqs_off(CALLER_ADDR0);
+	context_tracking_guest_exit();
+	instrumentation_begin();
+	trace_hardirqs_off_finish();
+	instrumentation_end();
+}
+
+static void svm_run_once(struct svm_vcpu *svm)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
+	struct x86_vcpu *vcpu = &svm->x86;
+	struct vmcb_save *s = &svm->vmcb->save;
+	u64 cr4;
+	u32 host_pkru = 0;
+	u8 tpr;
+
+	if (unlikely(vcpu->dirty))
+		svm_load_dirty(svm);
+	cr4 = vcpu->cr4;
+	svm_prepare_asid(svm, c);
+	tpr = svm_load_tpr(svm);
+	s->rax = vcpu->regs[REG_RAX];
+	s->rsp = vcpu->regs[REG_RSP];
+	s->rip = vcpu->rip;
+	s->rflags = vcpu->rflags;
+
+	asm volatile("clgi" : : : "memory");
+	if (unlikely(s->dr7 & 0xff))
+		svm_load_drs(vcpu);
+	svm_load_xstate(vcpu, &host_pkru);
+
+	svm_enter(svm, c->host_save_pa);
+
+	vcpu->cr4 = s->cr4;
+	svm_save_xstate(vcpu, cr4, host_pkru);
+	if (unlikely(hw_breakpoint_active()))
+		hw_breakpoint_restore();
+	asm volatile("stgi" : : : "memory");
+
+	vcpu->regs[REG_RAX] = s->rax;
+	vcpu->regs[REG_RSP] = s->rsp;
+	vcpu->rip = s->rip;
+	vcpu->rflags = s->rflags;
+	vcpu->cr0 = s->cr0;
+	vcpu->cr2 = s->cr2;
+	vcpu->cr3 = s->cr3;
+	vcpu->efer = s->efer & ~(u64)EFER_SVME;
+	svm_save_tpr(svm, tpr);
+	if (unlikely(svm->event || svm->iret_seen || (svm->vmcb->control.exit_int_info & SVM_EVENT_VALID)))
+		svm_complete_events(svm);
+}
+
+void svm_run(struct x86_vcpu *vcpu, struct lodge_exit *e)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	/* Softirqs may have used the FPU. */
+	if (unlikely(test_thread_flag(TIF_NEED_FPU_LOAD)))
+		switch_fpu_return();
+
+	do {
+		svm_run_once(svm);
+		if (!svm_hot_exit(svm)) {
+			svm_decode_exit(svm, e);
+			break;
+		}
+		vcpu->core.stats.exits++;
+		e->reason = EXIT_REENTER;
+	} while (!READ_ONCE(vcpu->core.requests) && !xfer_to_guest_mode_work_pending());
+
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+	/* VMSCAPE: the guest may have trained the predictors that the VMM is about to use. */
+	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
+#endif
+}
