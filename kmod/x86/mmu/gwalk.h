@@ -8,7 +8,16 @@
 #ifndef LODGE_X86_MMU_GWALK_H
 #define LODGE_X86_MMU_GWALK_H
 
+#ifdef __KERNEL__
 #include <linux/types.h>
+#else
+#include <stdbool.h>
+#include <stdint.h>
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef unsigned long long u64;
+#endif
 
 #define GWALK_WRITE	1
 #define GWALK_FETCH	2

@@ -9,6 +9,7 @@
 #ifndef LODGE_X86_MMU_STAGE2_H
 #define LODGE_X86_MMU_STAGE2_H
 
+#include <linux/list.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 
@@ -28,9 +29,19 @@ struct stage2_format {
 	u64 table_bits;			/* set in every non-leaf entry */
 	u64 leaf_bits;			/* set in every leaf: user bit, memory type write-back */
 	u64 mmio_leaf_bits;		/* instead of leaf_bits for PFNMAP pages that are not RAM */
-	unsigned int levels;		/* 4 or 5 */
+	unsigned int levels;		/* 4 or 5; 0: as many as the host's own page tables have */
 	unsigned int max_leaf_level;	/* 1: 4 KiB, 2: 2 MiB, 3: 1 GiB */
 };
+
+extern const struct stage2_format stage2_npt;	/* pte_npt.c */
+
+/*
+ * Bits that both vendors leave to software (APM 2 §5.4, SDM 3C table 29-6).
+ * In a leaf: the host mapping was writable, only the dirty log took the write bit away; a fault may give it back.
+ * In a table: a large page would fit here, the dirty log alone asks for small ones.
+ */
+#define STAGE2_SW_WRITABLE	(1ull << 11)
+#define STAGE2_SW_SPLIT		(1ull << 52)
 
 struct stage2 {
 	struct lodge_vm *vm;
@@ -42,6 +53,9 @@ struct stage2 {
 	long invalidate_count;			/* under lock; > 0: between begin and end */
 	hva_t invalidate_start, invalidate_end;	/* under lock: the union of ranges in progress */
 	gpa_t max_gpa;				/* exclusive: what guest-physical addresses the table can translate */
+	unsigned int levels, max_leaf_level;	/* as this host has them */
+	u64 me_mask;				/* the host's memory-encryption bit, in every entry that refers to RAM */
+	struct list_head detached;		/* under lock: tables that only a stale TLB may still reach */
 };
 
 #define STAGE2_READ	1
@@ -68,9 +82,24 @@ int stage2_fault(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned 
  */
 bool stage2_fault_fast(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned int access);
 
-/* Remove every translation of [start, end) gfns; true if a TLB flush is due (the caller does it). lock is taken inside. */
+/* Remove every translation of [start, end) gfns; true if stage2_flush() is due. lock is taken inside. */
 bool stage2_zap(struct stage2 *s, gfn_t start, gfn_t end);
-/* Split and write-protect [start, end) gfns down to 4 KiB; true if a flush is due. */
-bool stage2_wrprot(struct stage2 *s, gfn_t start, gfn_t end);
+/* The same for a caller that holds lock for writing. */
+bool stage2_zap_locked(struct stage2 *s, gfn_t start, gfn_t end);
+/* Split [start, end) gfns down to 4 KiB and, with @protect, write-protect them; true if stage2_flush() is due.  May sleep. */
+bool stage2_split(struct stage2 *s, gfn_t start, gfn_t end, bool protect);
+
+/*
+ * No vCPU uses a translation that was removed before the call, and the tables removed before it are freed.
+ * lock is not held; sleeps only if @may_sleep.
+ */
+void stage2_flush(struct stage2 *s, bool may_sleep);
+
+/* A zeroed table page, charged to the caller's cgroup, or NULL; and back.  The latter accepts NULL. */
+u64 *stage2_table_alloc(struct stage2 *s);
+void stage2_table_free(struct stage2 *s, u64 *table);
+
+/* Leaves of @level (1, 2, 3) came (n > 0) or went; counters for the statistics, any context. */
+void stage2_count(struct stage2 *s, unsigned int level, long n);
 
 #endif
