@@ -8,6 +8,7 @@
 #define LODGE_X86_IRQCHIP_IRQCHIP_H
 
 #include <linux/kvm.h>
+#include <linux/mutex.h>
 #include <linux/types.h>
 
 struct ioapic;
