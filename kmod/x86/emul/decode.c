@@ -373,10 +373,8 @@ static int decode_vex_prefix(struct decode_src *src, struct emul_insn *d)
 	d->vex_l = p1 >> 2 & 1;
 	d->vex_v = ~(p1 >> 3) & 15;
 	d->vex_pp = p1 & 3;
-	if (!long64) {
+	if (!long64)
 		d->rex &= 8;
-		d->vex_v &= 7;
-	}
 	d->bytes = long64 && d->rex & 8 ? 8 : 4;
 	return decode_byte(src, &d->opcode);
 }
@@ -386,13 +384,13 @@ static int decode_vex(struct decode_src *src, struct emul_insn *d)
 	static const struct emul_op unknown = { .flags = OP_MODRM };
 	const struct emul_op *op = &unknown;
 	u32 flags = OP_MODRM, imm = 0;
-	bool rex_was_none;
+	bool short_mode;
 	int r;
 
 	r = decode_vex_prefix(src, d);
 	if (r)
 		return r;
-	rex_was_none = src->mode != EMUL_LONG64;
+	short_mode = src->mode != EMUL_LONG64;
 	if (d->vex == 2) {
 		if (d->map < 8 || d->map > 10)
 			return EMUL_LEN_UD;
@@ -421,7 +419,7 @@ static int decode_vex(struct decode_src *src, struct emul_insn *d)
 	d->op = op->flags & OP_VEX ? op : &unknown;
 	if (d->op->flags & OP_AVX && d->vex_v)
 		return EMUL_LEN_UD;
-	if (rex_was_none)
+	if (short_mode)
 		d->rex = 0;
 	return decode_immediate(src, d, imm);
 }

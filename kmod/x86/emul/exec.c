@@ -135,7 +135,7 @@ int emul_movsx(struct emul_ctxt *ctxt)
 	return mov_extend(ctxt, ctxt->d.opcode & 1 ? 2 : 1, true);
 }
 
-/* 63 is ARPL outside 64-bit mode; with a 16-bit operand size MOVSXD moves a word. */
+/* 63 is ARPL outside 64-bit mode; with a 16-bit operand size MOVSXD moves a word (SDM; AMD's CPUs read a doubleword). */
 int emul_movsxd(struct emul_ctxt *ctxt)
 {
 	if (ctxt->mode != EMUL_LONG64)

@@ -93,13 +93,19 @@ int emul_jmp_rm(struct emul_ctxt *ctxt)
 
 static int call(struct emul_ctxt *ctxt, u64 target)
 {
-	u64 back = ctxt->d.next;
-	struct emul_stack stack;
-	int r = emul_branch(ctxt, target);
+	u64 back = ctxt->d.next, linear;
+	struct emul_stack stack, below;
+	int r;
 
+	/* A bad stack address comes before a bad target; neither may leave a pushed address behind. */
+	emul_stack_start(ctxt, &stack);
+	below = stack;
+	emul_stack_drop(&below, -(u64)ctxt->d.bytes);
+	r = emul_linear_in(ctxt, EMUL_SS, &below.ss, below.sp & emul_mask(below.width), ctxt->d.bytes, EMUL_ACC_WRITE, &linear);
+	if (!r)
+		r = emul_branch(ctxt, target);
 	if (r)
 		return r;
-	emul_stack_start(ctxt, &stack);
 	r = emul_stack_push(ctxt, &stack, back, ctxt->d.bytes);
 	if (r)
 		return r;

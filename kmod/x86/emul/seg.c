@@ -448,7 +448,8 @@ int emul_arpl(struct emul_ctxt *ctxt)
 
 	if (!emul_protected(ctxt))
 		return emul_ud(ctxt);
-	r = emul_rm_load(ctxt, 2, &a);
+	/* Write access is checked only when there is something to write, as AMD's CPUs do. */
+	r = emul_rm_read(ctxt, 2, &a);
 	if (r)
 		return r;
 	if ((a & 3) < rpl) {

@@ -35,7 +35,9 @@ static int task_read(struct emul_ctxt *ctxt, const struct emul_seg *tss, bool wi
 	memset(t, 0, sizeof(*t));
 	if (wide) {
 		memcpy(&t->cr3, raw + TSS32_CR3, 4);
-		memcpy(&t->rip, raw + TSS32_RIP, 40);	/* EIP, EFLAGS, eight registers */
+		memcpy(&t->rip, raw + TSS32_RIP, 4);
+		memcpy(&t->flags, raw + TSS32_RIP + 4, 4);
+		memcpy(t->regs, raw + TSS32_RIP + 8, sizeof(t->regs));
 		for (i = 0; i < 6; i++)
 			memcpy(&t->selector[i], raw + 0x48 + 4 * i, 2);
 		memcpy(&t->ldt, raw + TSS32_LDT, 2);

@@ -12,6 +12,12 @@ static bool is_avx(const struct emul_ctxt *ctxt)
 	return ctxt->d.vex != 0;
 }
 
+/* The register that VEX.vvvv names; outside 64-bit mode there are eight, and bit 3 only counts where vvvv must be unused. */
+static unsigned int vvvv(const struct emul_ctxt *ctxt)
+{
+	return ctxt->d.vex_v & (ctxt->mode == EMUL_LONG64 ? 15 : 7);
+}
+
 static unsigned int vec_bytes(const struct emul_ctxt *ctxt)
 {
 	return is_avx(ctxt) && ctxt->d.vex_l ? 32 : 16;
@@ -123,7 +129,7 @@ static int scalar_merge(struct emul_ctxt *ctxt, unsigned int dst, unsigned int s
 	if (r)
 		return r;
 	ctxt->ops->get_vec(ctxt, src, &from);
-	ctxt->ops->get_vec(ctxt, is_avx(ctxt) ? ctxt->d.vex_v : dst, &to);
+	ctxt->ops->get_vec(ctxt, is_avx(ctxt) ? vvvv(ctxt) : dst, &to);
 	memcpy(&to, &from, n);
 	to.q[2] = 0;
 	to.q[3] = 0;
@@ -172,7 +178,7 @@ static int half_load(struct emul_ctxt *ctxt, unsigned int half)
 		ctxt->ops->get_vec(ctxt, d->rm, &from);
 		value = from.q[!half];
 	}
-	ctxt->ops->get_vec(ctxt, is_avx(ctxt) ? d->vex_v : d->reg, &to);
+	ctxt->ops->get_vec(ctxt, is_avx(ctxt) ? vvvv(ctxt) : d->reg, &to);
 	to.q[half] = value;
 	to.q[2] = 0;
 	to.q[3] = 0;
