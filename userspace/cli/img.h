@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The parts of `lodge img`. */
+#ifndef CLI_IMG_H
+#define CLI_IMG_H
+
+#include <lodge/vhd.h>
+
+/* Exit codes, beside 0 and those of all commands. */
+#define IMG_EXIT_CORRUPT	3	/* check: the image is damaged */
+#define IMG_EXIT_LEAK		4	/* check: only lost space, or not closed properly */
+
+int img_create(int argc, char **argv);
+int img_info(int argc, char **argv);
+int img_convert(int argc, char **argv);
+int img_check(int argc, char **argv);
+
+/* A file name with its format, as given or as its ending says. */
+struct img_name {
+	const char *path;
+	bool vhd;
+};
+
+/* "raw:FILE", "vhd:FILE" or FILE; @format overrides (NULL: none). 0 or 2 after a message. */
+int img_name_parse(const char *word, const char *format, struct img_name *name);
+/* "fixed" or "dynamic" (NULL: dynamic for VHD). 0 or 2 after a message. */
+int img_type_parse(const char *word, bool vhd, enum vhd_type *type);
+unsigned int img_open_flags(const struct img_name *name);
+void img_print_size(uint64_t bytes);
+
+/*
+ * A file in the making: it appears under its own name complete or not at all,
+ * also when we are interrupted by a signal.
+ */
+struct img_output {
+	char path[4096];
+	char temporary[4096];	/* the path itself for a block device */
+	bool device;
+	bool force;
+};
+
+int img_output_begin(struct img_output *o, const char *path, bool force);
+int img_output_commit(struct img_output *o);
+void img_output_abort(struct img_output *o);
+/* True once SIGINT, SIGTERM or SIGHUP has asked us to stop. */
+bool img_interrupted(void);
+
+#endif
