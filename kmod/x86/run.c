@@ -16,6 +16,7 @@
 #include <asm/fpu/api.h>
 #include <asm/processor-flags.h>
 
+#include "compat/guest_work.h"
 #include "core/arch.h"
 #include "core/vcpu.h"
 #include "x86/cpuid.h"
@@ -234,7 +235,7 @@ static int run_loop(struct x86_vcpu *vcpu)
 		}
 		if (__xfer_to_guest_mode_work_pending()) {
 			srcu_read_unlock(&core->vm->srcu, core->srcu_idx);
-			r = xfer_to_guest_mode_handle_work(NULL);
+			r = guest_work();
 			core->srcu_idx = srcu_read_lock(&core->vm->srcu);
 			if (r)
 				return -EINTR;
