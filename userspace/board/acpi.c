@@ -30,6 +30,9 @@
 #define RESET_PORT 0x602
 #define RESET_VALUE 0x42
 
+/* The last 16 bytes are the reset vector. */
+#define TABLES_SIZE (ACPI_SIZE - 16)
+
 #define LAPIC_BASE 0xfee00000
 #define IOAPIC_BASE 0xfec00000
 
@@ -136,7 +139,7 @@ static void *take(struct arena *a, u32 len, u64 *gpa)
 	void *p;
 
 	a->used = ALIGN_UP(a->used, 16);
-	if (len > ACPI_SIZE - a->used)
+	if (len > TABLES_SIZE - a->used)
 		return NULL;
 	p = a->p + a->used;
 	*gpa = ACPI_BASE + a->used;

@@ -280,6 +280,7 @@ struct rtc *rtc_create(struct board *board, struct err *e)
 	}
 	pthread_mutex_init(&rtc->lock, NULL);
 	rtc->board = board;
+	tzset();	/* reads files, which a confined thread may not */
 	rtc->ram[REG_A] = 0x26;
 	rtc->ram[REG_B] = B_24H;
 	r = loop_timer_init(board->loop, &rtc->alarm, alarm_fired, rtc);

@@ -96,6 +96,13 @@ int boot_initrd(struct guest_mem *mem, const struct boot_config *cfg, u64 floor,
 	return 0;
 }
 
+/*
+ * A kernel that knows no better way restarts the machine by jumping to the BIOS's reset vector in
+ * real mode (Linux does on hardware-reduced ACPI without EFI). There is no BIOS, so the vector
+ * itself asks for the reset: mov $0x602,%dx; mov $0x42,%al; out %al,(%dx); hlt; jmp to the hlt.
+ */
+static const u8 reset_code[] = { 0xba, 0x02, 0x06, 0xb0, 0x42, 0xee, 0xf4, 0xeb, 0xfd };
+
 int boot_load(struct guest_mem *mem, const struct boot_config *cfg, struct boot_entry *entry,
 	      struct err *e)
 {
@@ -119,6 +126,7 @@ int boot_load(struct guest_mem *mem, const struct boot_config *cfg, struct boot_
 			       cmd_len, BOOT_CMDLINE_MAX);
 	if (mem_write(mem, BOOT_CMDLINE, cfg->cmdline, cmd_len) < 0)
 		return err_set(e, ENOSPC, "guest memory is too small for a kernel; try: -m 64");
+	mem_write(mem, BOOT_RESET_VECTOR, reset_code, sizeof(reset_code));
 	if (n >= 4 && !memcmp(head, "\177ELF", 4))
 		r = boot_pvh_load(mem, cfg, head, n, st.st_size, entry, e);
 	else

@@ -7,7 +7,7 @@
  * is checked against guest memory.
  *
  * Below 1 MiB: descriptor table 0x500, PVH start info 0x6000, zero page 0x7000, page tables
- * 0x9000-0xefff, command line 0x20000, firmware tables from 0xe0000.
+ * 0x9000-0xefff, command line 0x20000, firmware tables from 0xe0000, reset vector 0xffff0.
  */
 #ifndef VMM_BOOT_H
 #define VMM_BOOT_H
@@ -23,6 +23,7 @@
 #define BOOT_CMDLINE_MAX 0x10000U
 #define BOOT_LOW_RAM_END 0x9fc00ULL
 #define BOOT_HIGH_RAM 0x100000ULL
+#define BOOT_RESET_VECTOR 0xffff0ULL
 #define BOOT_HEAD 4096		/* bytes of a kernel file that the parsers look at */
 
 struct boot_config {

@@ -57,6 +57,7 @@ struct console {
 	struct reader client[CLIENTS];
 	struct loop_source in_src;
 	bool in_tty, in_open, in_plain, escaped;
+	bool end_due;			/* main thread: input_end() is yet to be accepted */
 	char input[INPUT_ROOM];		/* main thread */
 	size_t input_len;
 	unsigned int match_begin, match_end;	/* lock: progress in the panic texts */
@@ -222,11 +223,16 @@ static void input_push(struct console *c)
 {
 	size_t took;
 
-	if (!c->input_len)
+	if (!c->input_len) {
+		if (c->end_due)
+			c->end_due = !c->ops->input_end(c->ctx);
 		return;
+	}
 	took = c->ops->input(c->ctx, c->input, c->input_len);
 	memmove(c->input, c->input + took, c->input_len - took);
 	c->input_len -= took;
+	if (took && !c->input_len && c->end_due)
+		c->end_due = !c->ops->input_end(c->ctx);
 }
 
 static size_t input_room(const struct console *c)
@@ -304,8 +310,8 @@ static void stdin_pump(struct console *c)
 		/* The end of input is not the end of the guest. */
 		c->in_open = false;
 		loop_del(c->loop, &c->in_src);
-		if (c->ops->input_end)
-			c->ops->input_end(c->ctx);
+		c->end_due = c->ops->input_end != NULL;
+		input_push(c);
 		return;
 	}
 	stdin_bytes(c, buf, n);

@@ -24,8 +24,8 @@ struct console_ops {
 	void (*key)(void *ctx, enum console_key key);
 	/* The guest has printed its panic message: the last line of one when ended. Any thread. */
 	void (*panic)(void *ctx, bool ended);
-	/* Standard input has ended. Optional. */
-	void (*input_end)(void *ctx);
+	/* Standard input has ended, and input() took all. False: ask again later. Optional. */
+	bool (*input_end)(void *ctx);
 	/* console_offer() took too little, and now there is room. Main thread. */
 	void (*drained)(void *ctx);
 };

@@ -34,7 +34,6 @@ struct devices {
 	void *ctx;
 	struct block *block[RUN_DISKS_MAX];
 	unsigned int blocks;
-	struct devices_net *net;
 };
 
 /* ---- console ---- */
@@ -151,7 +150,7 @@ struct devices *devices_create(struct board *board, const struct run_options *o,
 	for (i = 0; i < o->disks && !r; i++)
 		r = add_disk(d, o->disk[i], e);
 	if (!r)
-		r = devices_net_create(board, o, &d->net, e);
+		r = devices_net_create(board, o, e);
 	if (!r && !virtio_rng_create(board, ring_flags(o), e))
 		r = -EIO;
 	if (!r && !virtio_balloon_create(board, ring_flags(o), e))
@@ -171,7 +170,6 @@ void devices_destroy(struct devices *d)
 		return;
 	serial_destroy(d->com1);
 	serial_destroy(d->com2);
-	devices_net_destroy(d->net);
 	for (i = 0; i < d->blocks; i++)
 		block_close(d->block[i]);
 	free(d);
@@ -210,6 +208,11 @@ void devices_console_size(struct devices *d, unsigned int cols, unsigned int row
 void devices_console_drained(struct devices *d)
 {
 	virtio_console_resume(d->console, 0);
+}
+
+void devices_input_ready(struct devices *d)
+{
+	com1_room(d);
 }
 
 void devices_exec_drained(struct devices *d)

@@ -30,6 +30,8 @@ size_t devices_console_input(struct devices *d, const void *data, size_t len);
 void devices_console_break(struct devices *d);
 void devices_console_size(struct devices *d, unsigned int cols, unsigned int rows);
 void devices_console_drained(struct devices *d);
+/* Whoever has input shall offer it again. Any thread. */
+void devices_input_ready(struct devices *d);
 void devices_exec_drained(struct devices *d);
 /* To the guest's command channel; returns how much was taken. */
 size_t devices_exec_input(struct devices *d, const void *data, size_t len);

@@ -8,10 +8,7 @@
 #include "board/board.h"
 #include "vmm/run.h"
 
-struct devices_net;
-
-int devices_net_create(struct board *board, const struct run_options *o, struct devices_net **out,
-		       struct err *e);
-void devices_net_destroy(struct devices_net *n);
+/* Cards and back ends belong to the PCI bus afterwards. */
+int devices_net_create(struct board *board, const struct run_options *o, struct err *e);
 
 #endif

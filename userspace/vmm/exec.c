@@ -47,7 +47,6 @@ struct exec {
 	atomic_bool hello;
 	u8 tx[EXEC_HEADER + EXEC_PAYLOAD_MAX];	/* main thread */
 	unsigned int tx_len, tx_at;
-	bool end_wanted;
 };
 
 /* ---- the archive ---- */
@@ -359,8 +358,10 @@ size_t exec_output(void *ctx, const void *data, size_t len, bool may_wait)
 	}
 	while (i < len) {
 		if (!x->dec.left) {
-			if (head_byte(&x->dec, p[i++]) && x->dec.type == EXEC_HELLO)
+			if (head_byte(&x->dec, p[i++]) && x->dec.type == EXEC_HELLO) {
 				atomic_store(&x->hello, true);
+				devices_input_ready(x->devices);
+			}
 			continue;
 		}
 		n = len - i < x->dec.left ? len - i : x->dec.left;
@@ -409,11 +410,10 @@ size_t exec_stdin(struct exec *x, const void *data, size_t len)
 	return len;
 }
 
-void exec_stdin_end(struct exec *x)
+bool exec_stdin_end(struct exec *x)
 {
-	x->end_wanted = true;
-	if (atomic_load(&x->hello) && tx_flush(x)) {
-		x->end_wanted = false;
-		tx_frame(x, "", 0);
-	}
+	if (!atomic_load(&x->hello) || !tx_flush(x))
+		return false;
+	tx_frame(x, "", 0);
+	return true;
 }

@@ -25,8 +25,8 @@ void exec_abort(struct exec *x, bool on);
 size_t exec_output(void *x, const void *data, size_t len, bool may_wait);
 /* Input for the command; returns how much was taken. Main thread. */
 size_t exec_stdin(struct exec *x, const void *data, size_t len);
-/* No more input. Main thread. */
-void exec_stdin_end(struct exec *x);
+/* No more input. False: not possible yet, ask again. Main thread. */
+bool exec_stdin_end(struct exec *x);
 /* The command's status, or -1 when the guest never told. */
 int exec_status(struct exec *x);
 

@@ -28,6 +28,9 @@
 #include "vmm/terminal.h"
 #include "vmm/vcpu.h"
 
+#define DRAIN_NS 5000000ULL
+#define DRAIN_TRIES 400
+
 struct run {
 	struct run_options *o;
 	struct kvm kvm;
@@ -40,7 +43,8 @@ struct run {
 	char *cmdline;
 	int kernel_fd, initrd_fd, lock_fd, signal_fd;
 	struct loop_source signal_src;
-	struct loop_timer timeout;
+	struct loop_timer timeout, drain;
+	unsigned int drains;
 	bool panicking;		/* console said so; read on the main thread */
 	int code;
 	bool decided;
@@ -88,6 +92,20 @@ static void on_panic(struct run *r)
 	}
 }
 
+/*
+ * The guest powers off right behind the command's last words, which may still be in a queue, or
+ * behind output that nobody reads. They are waited for, but not for ever.
+ */
+static void on_drain(void *ctx)
+{
+	struct run *r = ctx;
+
+	if (exec_status(r->exec) >= 0 || r->drains++ == DRAIN_TRIES)
+		finish(r, LODGE_EXIT_OFF);
+	else
+		loop_timer_arm(&r->drain, DRAIN_NS, 0);
+}
+
 static void on_machine_event(void *ctx, enum machine_event ev, const char *why)
 {
 	struct run *r = ctx;
@@ -97,7 +115,10 @@ static void on_machine_event(void *ctx, enum machine_event ev, const char *why)
 	case MACHINE_NONE:
 		break;
 	case MACHINE_OFF:
-		finish(r, LODGE_EXIT_OFF);
+		if (r->exec && exec_status(r->exec) < 0)
+			on_drain(r);
+		else
+			finish(r, LODGE_EXIT_OFF);
 		break;
 	case MACHINE_RESET:
 		if (__atomic_load_n(&r->panicking, __ATOMIC_RELAXED))
@@ -205,12 +226,11 @@ static void con_panic(void *ctx, bool ended)
 		machine_report(r->machine, MACHINE_PANIC, "");
 }
 
-static void con_input_end(void *ctx)
+static bool con_input_end(void *ctx)
 {
 	struct run *r = ctx;
 
-	if (r->exec)
-		exec_stdin_end(r->exec);
+	return !r->exec || exec_stdin_end(r->exec);
 }
 
 static void con_drained(void *ctx)
@@ -364,6 +384,8 @@ static int prepare_outside(struct run *r, struct err *e)
 	struct console_config con = { !o->no_stdin, !r->exec, r->exec ? -1 : STDOUT_FILENO };
 	bool tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 
+	if (r->exec && loop_timer_init(r->loop, &r->drain, on_drain, r) < 0)
+		return err_set(e, errno, "cannot make a timer");
 	if (o->timeout_s) {
 		if (loop_timer_init(r->loop, &r->timeout, on_timeout, r) < 0)
 			return err_set(e, errno, "cannot make a timer");
@@ -397,6 +419,7 @@ static void teardown(struct run *r)
 	exec_destroy(r->exec);
 	if (r->loop) {
 		loop_timer_fini(r->loop, &r->timeout);
+		loop_timer_fini(r->loop, &r->drain);
 		loop_del(r->loop, &r->signal_src);
 	}
 	loop_destroy(r->loop);
