@@ -182,7 +182,7 @@ static void pit_load(struct pit *pit, int channel, u32 count)
 {
 	struct kvm_pit_channel_state *c = &pit->ch[channel];
 
-	c->count = count;
+	c->count = count ? count : 0x10000;	/* clients divide by it */
 	c->count_load_time = ktime_get_ns();
 }
 
@@ -370,6 +370,7 @@ static void pit_reset(struct pit *pit)
 	int i;
 
 	for (i = 0; i < 3; i++) {
+		pit->ch[i].count = 0x10000;
 		pit->ch[i].mode = 3;
 		pit->ch[i].gate = i != 2;
 		pit->ch[i].rw_mode = pit->ch[i].read_state = pit->ch[i].write_state = RW_WORD;
@@ -452,6 +453,8 @@ int pit_set_state(struct pit *pit, const struct kvm_pit_state2 *s)
 			return -EINVAL;
 	spin_lock_irqsave(&pit->lock, flags);
 	memcpy(pit->ch, s->channels, sizeof(pit->ch));
+	for (i = 0; i < 3; i++)
+		pit->ch[i].count = pit_initial(&pit->ch[i]);
 	pit->flags = s->flags & KVM_PIT_FLAGS_HPET_LEGACY;
 	pit->speaker_on = s->flags & KVM_PIT_FLAGS_SPEAKER_DATA_ON;
 	pit->ch[0].count_load_time = ktime_get_ns();	/* counting goes on from now, as after a pause */
