@@ -82,14 +82,10 @@ int lodge_usage_get(void)
 	} else if (usage_count) {
 		usage_count++;
 	} else {
-		/* It takes the hotplug lock itself. */
-		preempt_notifier_inc();
 		cpus_read_lock();
 		ret = enable_all();
 		usage_count = !ret;
 		cpus_read_unlock();
-		if (ret)
-			preempt_notifier_dec();
 	}
 	mutex_unlock(&usage_lock);
 
@@ -106,7 +102,6 @@ void lodge_usage_put(void)
 		usage_count = 0;
 		on_each_cpu(cpu_disable, NULL, 1);
 		cpus_read_unlock();
-		preempt_notifier_dec();
 	} else {
 		usage_count--;
 	}
@@ -184,11 +179,14 @@ int lodge_usage_init(void)
 		return ret;
 	}
 	register_syscore_ops(&usage_syscore_ops);
+	/* For as long as we are loaded: it patches the scheduler's code, which is too slow for the start of a VM. */
+	preempt_notifier_inc();
 	return 0;
 }
 
 void lodge_usage_exit(void)
 {
+	preempt_notifier_dec();
 	unregister_syscore_ops(&usage_syscore_ops);
 	unregister_reboot_notifier(&usage_reboot_nb);
 	cpuhp_remove_state_nocalls(hotplug_state);
