@@ -51,8 +51,8 @@ struct host_map {
 	unsigned int level;		/* that the host maps it with */
 	bool writable;			/* and dirty */
 	bool mmio;
-	bool around_valid;
-	pte_t around[FAULT_AROUND];
+	unsigned int around_first, around_end;	/* which places of the window around[] holds */
+	pte_t around[FAULT_AROUND];		/* the window's entries of the host, the fault's own is at gfn % FAULT_AROUND */
 };
 
 struct fault {
@@ -79,13 +79,15 @@ static bool host_entry_usable(u64 val)
 	return (val & (_PAGE_PRESENT | _PAGE_USER)) == (_PAGE_PRESENT | _PAGE_USER);
 }
 
-static void host_map_fill(struct host_map *h, u64 val, u64 pfn, unsigned int level, hva_t hva, bool dirtied)
+static void host_map_fill(struct fault *f, u64 val, u64 pfn, unsigned int level)
 {
+	struct host_map *h = &f->host;
+
 	h->level = level;
-	h->pfn = pfn + ((hva >> PAGE_SHIFT) & (walk_pages(level) - 1));
-	h->writable = (val & _PAGE_RW) && ((val & _PAGE_DIRTY) || dirtied);
+	h->pfn = pfn + ((f->hva >> PAGE_SHIFT) & (walk_pages(level) - 1));
+	h->writable = (val & _PAGE_RW) && ((val & _PAGE_DIRTY) || f->dirtied);
 	h->mmio = false;
-	h->around_valid = false;
+	h->around_end = 0;
 	if (unlikely(val & _PAGE_SPECIAL) && !is_zero_pfn(h->pfn)) {
 		h->mmio = !pfn_valid(h->pfn) || !page_is_ram(h->pfn);
 		if (h->mmio)
@@ -93,26 +95,31 @@ static void host_map_fill(struct host_map *h, u64 val, u64 pfn, unsigned int lev
 	}
 }
 
-static bool host_read_pte(struct host_map *h, pmd_t pmd, hva_t hva, bool dirtied)
+static bool host_read_pte(struct fault *f, pmd_t pmd)
 {
+	struct host_map *h = &f->host;
 	pte_t *table = (pte_t *)pmd_page_vaddr(pmd);
-	unsigned int i = pte_index(hva);
-	pte_t pte = READ_ONCE(table[i]);
+	unsigned int index = pte_index(f->hva), at = f->gfn % FAULT_AROUND, i;
+	pte_t pte = READ_ONCE(table[index]);
 
 	if (!host_entry_usable(pte_val(pte)))
 		return false;
-	host_map_fill(h, pte_val(pte), pte_pfn(pte), 1, hva, dirtied);
-	table += i & ~(FAULT_AROUND - 1);
-	for (i = 0; i < FAULT_AROUND; i++)
+	host_map_fill(f, pte_val(pte), pte_pfn(pte), 1);
+	/* The window is aligned in gfns; in the host's table it may begin anywhere, and be cut off by the table's ends. */
+	h->around_first = at > index ? at - index : 0;
+	h->around_end = min_t(unsigned int, FAULT_AROUND, PTRS_PER_PTE - index + at);
+	table += index;
+	table -= at;
+	for (i = h->around_first; i < h->around_end; i++)
 		h->around[i] = READ_ONCE(table[i]);
-	h->around_valid = true;
 	return true;
 }
 
 /* Interrupts are off. */
-static bool host_read_locked(struct mm_struct *mm, hva_t hva, struct host_map *h, bool dirtied)
+static bool host_read_locked(struct fault *f)
 {
-	pgd_t *pgdp = pgd_offset(mm, hva);
+	hva_t hva = f->hva;
+	pgd_t *pgdp = pgd_offset(f->s->vm->mm, hva);
 	pgd_t pgd = READ_ONCE(*pgdp);
 	p4d_t p4d;
 	pud_t pud;
@@ -127,17 +134,17 @@ static bool host_read_locked(struct mm_struct *mm, hva_t hva, struct host_map *h
 	if (!host_entry_usable(pud_val(pud)))
 		return false;
 	if (pud_val(pud) & _PAGE_PSE) {
-		host_map_fill(h, pud_val(pud), pud_pfn(pud), 3, hva, dirtied);
+		host_map_fill(f, pud_val(pud), pud_pfn(pud), 3);
 		return true;
 	}
 	pmd = READ_ONCE(*pmd_offset(&pud, hva));
 	if (!host_entry_usable(pmd_val(pmd)))
 		return false;
 	if (pmd_val(pmd) & _PAGE_PSE) {
-		host_map_fill(h, pmd_val(pmd), pmd_pfn(pmd), 2, hva, dirtied);
+		host_map_fill(f, pmd_val(pmd), pmd_pfn(pmd), 2);
 		return true;
 	}
-	return host_read_pte(h, pmd, hva, dirtied);
+	return host_read_pte(f, pmd);
 }
 
 /* Read the host's mapping of f->hva; false: it is not there, or not writable although the access is a write. */
@@ -147,7 +154,7 @@ static bool host_read(struct fault *f)
 	bool ok;
 
 	local_irq_save(flags);
-	ok = host_read_locked(f->s->vm->mm, f->hva, &f->host, f->dirtied);
+	ok = host_read_locked(f);
 	local_irq_restore(flags);
 	return ok && (f->host.writable || !(f->access & STAGE2_WRITE));
 }
@@ -226,10 +233,11 @@ static bool fault_stale(const struct fault *f)
 	const struct stage2 *s = f->s;
 
 	if (unlikely(s->invalidate_count)) {
-		hva_t mask = (max_t(u64, walk_pages(f->level), FAULT_AROUND) << PAGE_SHIFT) - 1;
-		hva_t lo = f->hva & ~mask, hi = f->hva | mask;
+		/* The block, wherever it lies about the address, and the window. */
+		hva_t size = max_t(u64, walk_pages(f->level), FAULT_AROUND) << PAGE_SHIFT;
+		hva_t lo = f->hva > size ? f->hva - size : 0, hi = f->hva + size;
 
-		if (lo < s->invalidate_end && hi >= s->invalidate_start)
+		if (lo < s->invalidate_end && hi > s->invalidate_start)
 			return true;
 	}
 	return s->invalidate_seq != f->seq;
@@ -277,8 +285,8 @@ static void fault_around(const struct fault *f, u64 *ptep)
 	const struct lodge_memslot *slot = f->slot;
 	unsigned int at = f->gfn & (FAULT_AROUND - 1);
 	gfn_t first = f->gfn - at;
-	unsigned int i = first < slot->gfn ? slot->gfn - first : 0;
-	unsigned int end = min_t(u64, FAULT_AROUND, slot->gfn + slot->npages - first);
+	unsigned int i = max_t(s64, f->host.around_first, (s64)(slot->gfn - first));
+	unsigned int end = min_t(u64, f->host.around_end, slot->gfn + slot->npages - first);
 	u64 bits = fault_leaf_bits(f), write = fault_write_bits(f, false);
 	long count = 0;
 
@@ -344,7 +352,7 @@ static enum install_result fault_set_leaf(struct fault *f, u64 *ptep, unsigned i
 	if (cmpxchg64(ptep, 0, e))
 		return INSTALL_RETRY;
 	stage2_count(f->s, level, 1);
-	if (level == 1 && f->host.around_valid && !f->host.mmio && !((f->gfn ^ (f->hva >> PAGE_SHIFT)) & (FAULT_AROUND - 1)))
+	if (level == 1 && f->host.around_end && !f->host.mmio)
 		fault_around(f, ptep);
 	return INSTALLED;
 }
