@@ -56,7 +56,7 @@ static const int io_calls[] = {
 static const int control_calls[] = {
 	SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(setsockopt),
 	SCMP_SYS(shutdown), SCMP_SYS(openat), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
-	SCMP_SYS(unlink), SCMP_SYS(rmdir), SCMP_SYS(flock), SCMP_SYS(io_destroy),
+	SCMP_SYS(unlink), SCMP_SYS(rmdir), SCMP_SYS(flock), SCMP_SYS(io_setup), SCMP_SYS(io_destroy),
 	SCMP_SYS(sysinfo), SCMP_SYS(getrusage), SCMP_SYS(uname),
 };
 

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=dash
+# host.sh - what the box's tests of virtio devices share beside guest.sh: an
+# initrd with our own init over the tests' one. Sourced; not executable.
+# shellcheck source=selftests/guest/guest.sh
+. ./guest.sh
+
+mkdir -p overlay
+cp guest-init overlay/virtio-init
+chmod 755 overlay/virtio-init
+(cat test-initrd; cd overlay && find . | cpio -o -H newc 2>/dev/null) >virtio-initrd
+
+# vguest OUTPUT RUN [OPTION]...: one guest; its status is lodge's.
+vguest()
+{
+	out=$1 run=$2
+	shift 2
+	timeout 200 lodge run --device "$node" --quiet --no-stdin --mem 256M -k vmlinuz -i virtio-initrd \
+		--append "quiet no_timer_check panic=-1 rdinit=/virtio-init run=$run" "$@" >"$out" 2>&1 </dev/null
+	status=$?
+	grep -v '^flood' "$out" | sed 's/^/# /; s/\r//' | tail -n 30
+	tr -d '\r' <"$out" >"$out.text"
+	mv "$out.text" "$out"
+	return $status
+}
+
+# expect OUTPUT KEY VALUE NAME
+expect()
+{
+	[ "$(value "$1" "$2")" = "$3" ]
+	result $? "$4" "$2: $(value "$1" "$2"), wanted $3"
+}
