@@ -75,6 +75,7 @@ static int code_finish(struct emul_ctxt *ctxt, struct far_target *t, unsigned in
 	}
 	t->cpl = cpl;
 	t->cs.selector = (selector & 0xfffc) | cpl;
+	t->cs.attr |= 1;	/* accessed */
 	return emul_desc_touch(ctxt, &t->desc);
 }
 

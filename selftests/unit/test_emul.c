@@ -1,0 +1,1252 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The emulator's decoding, faults, far transfers and restarts, in all modes, on a machine of plain arrays.
+ *
+ * LINK: kmod/x86/emul/arith.c kmod/x86/emul/bits.c kmod/x86/emul/decode.c kmod/x86/emul/exec.c kmod/x86/emul/far.c kmod/x86/emul/flow.c kmod/x86/emul/operand.c
+ * LINK: kmod/x86/emul/optab.c kmod/x86/emul/seg.c kmod/x86/emul/stack.c kmod/x86/emul/string.c kmod/x86/emul/sys.c kmod/x86/emul/task.c kmod/x86/emul/vec.c
+ * LINK: selftests/emul/machine.c
+ *
+ * Memory is 1 MiB at address 0 (code at 0x1000, stack below 0x8000, GDT at 0x9000, TSSs at 0xa000 and 0xb000), the device is at 0xe0000000.
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../emul/machine.h"
+
+#define CODE	0x1000
+#define STACK	0x8000
+#define GDT	0x9000
+#define TSS	0xa000
+#define TSS2	0xb000
+#define DATA	0x20000
+#define DEVICE	0xe0000000u
+
+static struct machine m;
+static struct emul_ctxt c;
+static u8 memory[1 << 20];
+
+static void start(enum emul_mode mode)
+{
+	machine_init(&m, mode);
+	memset(memory, 0, sizeof(memory));
+	m.window[0] = (struct machine_window){ 0, sizeof(memory), memory, false, false };
+	m.device_base = DEVICE;
+	m.device_size = 0x1000;
+	machine_start(&m, &c, mode);
+	c.rip = CODE;
+	c.regs[EMUL_RSP] = STACK;
+}
+
+static int run(const char *bytes, unsigned int n)
+{
+	memcpy(memory + c.rip + (c.mode == EMUL_LONG64 ? 0 : m.seg[EMUL_CS].base), bytes, n);
+	return machine_run(&m, &c, NULL);
+}
+
+/* The string's length counts: bytes may be zero. */
+#define RUN(s) run(s, sizeof(s) - 1)
+
+#define ck_fault(s, v)	do {								\
+	ck_assert_int_eq(RUN(s), EMUL_FAULT);						\
+	ck_assert_int_eq(c.exception.vector, v);					\
+} while (0)
+
+#define ck_fault_error(s, v, e) do {							\
+	ck_fault(s, v);									\
+	ck_assert_uint_eq(c.exception.error, e);					\
+} while (0)
+
+static u64 peek(u32 at, unsigned int n)
+{
+	u64 v = 0;
+
+	memcpy(&v, memory + at, n);
+	return v;
+}
+
+static void poke(u32 at, u64 v, unsigned int n)
+{
+	memcpy(memory + at, &v, n);
+}
+
+/* attr as struct emul_seg has it */
+static void descriptor(u16 selector, u32 base, u32 limit, u16 attr)
+{
+	u64 d = (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)(attr & 0xff) << 40 | (u64)(limit >> 16 & 15) << 48 |
+		(u64)(attr & 0xf00) << 44 | (u64)(base >> 24) << 56;
+
+	poke(GDT + (selector & ~7), d, 8);
+}
+
+static void gate(u16 selector, u16 target, u32 offset, u8 type, u8 params)
+{
+	poke(GDT + (selector & ~7), (offset & 0xffff) | (u64)target << 16 | (u64)params << 32 | (u64)type << 40 | (u64)(offset >> 16) << 48, 8);
+}
+
+#define CODE32	0x08
+#define DATA32	0x10
+#define USER32	0x18
+#define UDATA	0x20
+#define CODE16	0x28
+#define CONFORM	0x30
+#define GATE	0x38
+#define TSSSEL	0x40
+#define TSSSEL2	0x50
+#define ABSENT	0x60
+#define CODE64	0x68
+#define XONLY	0x70
+#define RONLY	0x78
+#define TGATE	0x80
+
+static void start_prot(enum emul_mode mode, unsigned int cpl)
+{
+	start(mode);
+	m.gdt = (struct emul_dt){ GDT, 0xff };
+	descriptor(CODE32, 0, 0xfffff, 0x9a | EMUL_SEG_DB | EMUL_SEG_G);
+	descriptor(DATA32, 0, 0xfffff, 0x92 | EMUL_SEG_DB | EMUL_SEG_G);
+	descriptor(USER32, 0, 0xfffff, 0xfa | EMUL_SEG_DB | EMUL_SEG_G);
+	descriptor(UDATA, 0, 0xfffff, 0xf2 | EMUL_SEG_DB | EMUL_SEG_G);
+	descriptor(CODE16, 0, 0xffff, 0x9a);
+	descriptor(CONFORM, 0, 0xfffff, 0x9e | EMUL_SEG_DB | EMUL_SEG_G);
+	descriptor(TSSSEL, TSS, 0x67, 0x89);
+	descriptor(TSSSEL2, TSS2, 0x67, 0x89);
+	descriptor(ABSENT, 0, 0xfffff, 0x12 | EMUL_SEG_DB | EMUL_SEG_G);
+	descriptor(CODE64, 0, 0xfffff, 0x9a | EMUL_SEG_L | EMUL_SEG_G);
+	descriptor(XONLY, 0, 0xfffff, 0x98 | EMUL_SEG_DB | EMUL_SEG_G);
+	descriptor(RONLY, 0, 0xfffff, 0x90 | EMUL_SEG_DB | EMUL_SEG_G);
+	m.seg[EMUL_TR] = (struct emul_seg){ TSSSEL, 0x8b, 0x67, TSS };
+	poke(TSS + 0x66, 0xffff, 2);	/* no port bitmap */
+	c.cpl = cpl;
+	if (cpl == 3) {
+		m.seg[EMUL_CS].selector = USER32 | 3;
+		m.seg[EMUL_CS].attr |= 0x60;
+		m.seg[EMUL_SS].selector = m.seg[EMUL_DS].selector = UDATA | 3;
+		m.seg[EMUL_SS].attr |= 0x60;
+		m.seg[EMUL_DS].attr |= 0x60;
+		m.seg[EMUL_ES].attr |= 0x60;
+	}
+}
+
+/* ---- lengths ---- */
+
+#define R EMUL_REAL
+#define P2 EMUL_PROT16
+#define P EMUL_PROT32
+#define L EMUL_LONG64
+
+static const struct { enum emul_mode mode; const char *bytes; int n; int len; } lengths[] = {
+#define E(mode, s, len) { mode, s, sizeof(s) - 1, len }
+	E(R, "\x90", 1), E(P, "\x90", 1), E(L, "\x90", 1),
+	E(R, "\xb8\x01\x02\x03\x04", 3), E(P, "\xb8\x01\x02\x03\x04", 5), E(L, "\xb8\x01\x02\x03\x04", 5),
+	E(R, "\x66\xb8\x01\x02\x03\x04", 6), E(P, "\x66\xb8\x01\x02\x03\x04", 4), E(P2, "\x66\xb8\x01\x02\x03\x04", 6),
+	E(L, "\x48\xb8\x01\x02\x03\x04\x05\x06\x07\x08", 10), E(L, "\x66\x48\xb8\x01\x02\x03\x04\x05\x06\x07\x08", 11),
+	/* a REX before a legacy prefix is lost */
+	E(L, "\x48\x66\xb8\x01\x02\x03\x04", 5), E(L, "\x48\x2e\xb8\x01\x02\x03\x04", 7), E(L, "\x48\x41\xb8\x01\x02\x03\x04", 7),
+	E(P, "\x40", 1), E(L, "\x40\x90", 2),
+	/* addresses */
+	E(R, "\x8b\x06\x01\x02", 4), E(R, "\x8b\x46\x01", 3), E(R, "\x8b\x86\x01\x02", 4), E(R, "\x8b\x04", 2), E(R, "\x67\x8b\x04\x24", 4),
+	E(P, "\x8b\x05\x01\x02\x03\x04", 6), E(P, "\x8b\x04\x25\x01\x02\x03\x04", 7), E(P, "\x8b\x44\x24\x01", 4), E(P, "\x67\x8b\x06\x01\x02", 5),
+	E(P, "\x8b\x84\x24\x01\x02\x03\x04", 7), E(P, "\x8b\x04\x24", 3), E(P, "\x8b\x44\x25\x01", 4), E(P, "\x8b\x84\x25\x01\x02\x03\x04", 7),
+	E(L, "\x8b\x05\x01\x02\x03\x04", 6), E(L, "\x67\x8b\x05\x01\x02\x03\x04", 7), E(L, "\x41\x8b\x45\x00", 4), E(L, "\x43\x8b\x04\x25\x01\x02\x03\x04", 8),
+	E(L, "\x49\xc7\x84\x24\x01\x02\x03\x04\x05\x06\x07\x08", 12), E(L, "\x66\x41\xc7\x84\x24\x01\x02\x03\x04\x05\x06", 11),
+	E(P, "\xa1\x01\x02\x03\x04", 5), E(R, "\xa1\x01\x02", 3), E(L, "\xa1\x01\x02\x03\x04\x05\x06\x07\x08", 9), E(L, "\x67\xa1\x01\x02\x03\x04", 6),
+	/* groups with and without an immediate */
+	E(P, "\xf6\x00\x01", 3), E(P, "\xf6\x10", 2), E(P, "\xf7\x00\x01\x02\x03\x04", 6), E(P, "\xf7\x18", 2), E(R, "\xf7\x00\x01\x02", 4),
+	/* what exits without a saved next RIP */
+	E(L, "\x0f\xa2", 2), E(L, "\x66\x0f\xa2", 3), E(L, "\xf3\xf2\x2e\x0f\xa2", 5), E(L, "\x48\x0f\xa2", 3), E(R, "\x0f\xa2", 2), E(L, "\xf4", 1),
+	E(L, "\x66\xf4", 2), E(P, "\x0f\x32", 2), E(P, "\x0f\x30", 2), E(P, "\x0f\x31", 2), E(P, "\x0f\x33", 2), E(P, "\x0f\x09", 2), E(P, "\x0f\x08", 2),
+	E(L, "\x0f\x01\xd9", 3), E(L, "\x0f\x01\xc1", 3), E(L, "\x0f\x01\xc8", 3), E(L, "\x0f\x01\xc9", 3), E(L, "\x0f\x01\xd1", 3), E(L, "\x0f\x01\xf9", 3),
+	E(L, "\x0f\x20\xc0", 3), E(L, "\x44\x0f\x22\xc0", 4), E(P, "\xf0\x0f\x20\xc0", 4), E(L, "\x0f\x23\x05", 3), E(L, "\x0f\x01\x38", 3), E(L, "\x0f\x01\x15\x01\x02\x03\x04", 7),
+	E(P, "\xcd\x80", 2), E(P, "\xcc", 1), E(P, "\xf1", 1), E(P, "\xce", 1), E(L, "\x48\xcf", 2), E(L, "\x0f\xc7\xf0", 3), E(L, "\xf3\x90", 2), E(L, "\x0f\x01\xdd", 3),
+	E(P, "\xe4\x01", 2), E(P, "\xec", 1), E(P, "\x66\xef", 2), E(P, "\xf3\x6c", 2), E(P, "\xf3\x66\x67\x6f", 4),
+	/* branches */
+	E(P, "\xe8\x01\x02\x03\x04", 5), E(R, "\xe8\x01\x02", 3), E(P, "\x66\xe8\x01\x02", 4), E(L, "\xe8\x01\x02\x03\x04", 5), E(L, "\x66\xe8\x01\x02", 4),
+	E(P, "\x0f\x84\x01\x02\x03\x04", 6), E(R, "\x0f\x84\x01\x02", 4), E(P, "\xea\x01\x02\x03\x04\x05\x06", 7), E(R, "\xea\x01\x02\x03\x04", 5),
+	E(R, "\x66\xea\x01\x02\x03\x04\x05\x06", 8), E(P, "\xc8\x01\x02\x03", 4), E(P, "\xc2\x01\x02", 3), E(P, "\xca\x01\x02", 3),
+	/* vectors, x87, three-byte maps */
+	E(L, "\x0f\x10\x00", 3), E(L, "\x0f\xc2\xc0\x01", 4), E(L, "\x66\x0f\x70\xc0\x01", 5), E(L, "\x0f\x38\x00\xc0", 4), E(L, "\x66\x0f\x3a\x0f\xc0\x01", 6),
+	E(L, "\x0f\x77", 2), E(L, "\xd9\x7d\x01", 3), E(L, "\xdb\xe3", 2), E(L, "\x9b", 1), E(L, "\x0f\x0f\xc0\x9e", 4),
+	E(L, "\xc5\xf8\x77", 3), E(L, "\xc5\xf8\x10\x00", 4), E(L, "\xc5\xf9\x70\xc0\x01", 5), E(L, "\xc4\xe2\x79\x18\x00", 5), E(L, "\xc4\xe3\x79\x04\xc0\x01", 6),
+	E(L, "\xc4\xe1\x78\x10\x05\x01\x02\x03\x04", 9), E(P, "\xc5\xf8\x10\x00", 4), E(P, "\xc5\x00", 2), E(P, "\xc4\x00", 2), E(R, "\xc4\x00", 2),
+	E(L, "\x62\xf1\x7c\x48\x10\x00", 6), E(L, "\x62\xf1\x7c\x48\x10\x40\x01", 7), E(L, "\x62\xf3\x7d\x48\x03\xc0\x01", 7), E(L, "\x62\xf1\x7c\x48\x10\x80\x01\x02\x03\x04", 10),
+	E(P, "\x62\x00", 2), E(L, "\x8f\xe9\x78\x01\xc8", 5), E(L, "\x8f\xe8\x78\xc0\xc8\x01", 6), E(L, "\x8f\xea\x78\x10\xc8\x01\x02\x03\x04", 9), E(L, "\x8f\xc0", 2),
+	/* 15 bytes are an instruction, 16 are not */
+	E(L, "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90", 15), E(P, "\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x0f\xa2", 15),
+	E(L, "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90", EMUL_LEN_LONG),
+	E(P, "\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x0f\xa2", EMUL_LEN_LONG),
+	E(L, "\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x2e\x48\xc7\xc0\x01\x02\x03\x04", EMUL_LEN_LONG),
+	/* not instructions */
+	E(P, "\x0f\x0b", EMUL_LEN_UD), E(L, "\x06", EMUL_LEN_UD), E(L, "\x60", EMUL_LEN_UD), E(L, "\xea\x01\x02\x03\x04\x05\x06", EMUL_LEN_UD),
+	E(L, "\xf0\x90", EMUL_LEN_UD), E(L, "\xf0\x89\x00", EMUL_LEN_UD), E(L, "\xf0\x01\xc0", EMUL_LEN_UD), E(L, "\xf0\x39\x00", EMUL_LEN_UD),
+	E(L, "\x8d\xc0", EMUL_LEN_UD), E(L, "\xfe\x10", EMUL_LEN_UD), E(L, "\xff\x38", EMUL_LEN_UD), E(L, "\x0f\x04", EMUL_LEN_UD),
+	E(L, "\x66\xc5\xf8\x77", EMUL_LEN_UD), E(L, "\x48\xc5\xf8\x77", EMUL_LEN_UD), E(R, "\x0f\x00\xc0", EMUL_LEN_UD), E(R, "\xc4\xc0", EMUL_LEN_UD),
+	/* truncated */
+	E(L, "", EMUL_LEN_SHORT), E(L, "\x66", EMUL_LEN_SHORT), E(L, "\x0f", EMUL_LEN_SHORT), E(L, "\x8b", EMUL_LEN_SHORT), E(L, "\x8b\x04", EMUL_LEN_SHORT),
+	E(P, "\xb8\x01\x02\x03", EMUL_LEN_SHORT), E(L, "\xc5", EMUL_LEN_SHORT), E(P, "\xc4", EMUL_LEN_SHORT),
+};
+
+START_TEST(length_is_that_of_the_manual)
+{
+	int len = emul_insn_len(lengths[_i].mode, lengths[_i].bytes, lengths[_i].n);
+
+	ck_assert_msg(len == lengths[_i].len, "entry %d: %d, should be %d", _i, len, lengths[_i].len);
+}
+END_TEST
+
+START_TEST(fetch_stops_at_the_page_when_the_instruction_does)
+{
+	start(EMUL_LONG64);
+	m.window[0].size = 0x2000;
+	c.rip = 0x1ffe;
+	ck_assert_int_eq(RUN("\x0f\xa2"), EMUL_OK);
+	ck_assert_uint_eq(c.rip, 0x2000);
+}
+END_TEST
+
+START_TEST(fetch_faults_on_the_second_page_only_when_it_is_needed)
+{
+	start(EMUL_LONG64);
+	m.window[0].size = 0x2000;
+	c.rip = 0x1fff;
+	ck_fault("\x0f", EMUL_EXC_PF);
+	ck_assert_uint_eq(c.exception.address, 0x2000);
+	ck_assert(c.exception.error & 16);
+	ck_assert_uint_eq(c.rip, 0x1fff);
+}
+END_TEST
+
+START_TEST(fetch_crosses_pages)
+{
+	start(EMUL_LONG64);
+	c.rip = 0x1ffd;
+	ck_assert_int_eq(RUN("\x48\xc7\xc0\x01\x02\x03\x04"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[0], 0x04030201);
+}
+END_TEST
+
+START_TEST(fetch_over_the_code_limit_is_gp)
+{
+	start(EMUL_PROT32);
+	m.seg[EMUL_CS].limit = CODE + 1;
+	ck_fault_error("\xb8\x01\x02\x03\x04", EMUL_EXC_GP, 0);
+}
+END_TEST
+
+START_TEST(sixteen_bytes_are_gp)
+{
+	start(EMUL_LONG64);
+	ck_fault_error("\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90", EMUL_EXC_GP, 0);
+}
+END_TEST
+
+/* ---- faults ---- */
+
+static const struct { enum emul_mode mode; unsigned int cpl; const char *bytes; int n; int vector; } faults[] = {
+#define F(mode, cpl, s, v) { mode, cpl, s, sizeof(s) - 1, v }
+	F(P, 3, "\xf4", EMUL_EXC_GP), F(L, 3, "\x0f\x20\xc0", EMUL_EXC_GP), F(L, 3, "\x0f\x22\xc0", EMUL_EXC_GP), F(L, 3, "\x0f\x32", EMUL_EXC_GP),
+	F(L, 3, "\x0f\x30", EMUL_EXC_GP), F(L, 3, "\x0f\x06", EMUL_EXC_GP), F(L, 3, "\x0f\x01\x10", EMUL_EXC_GP), F(L, 3, "\x0f\x01\x18", EMUL_EXC_GP),
+	F(L, 3, "\x0f\x01\xf0", EMUL_EXC_GP), F(L, 3, "\x0f\x01\x38", EMUL_EXC_GP), F(L, 3, "\x0f\x09", EMUL_EXC_GP), F(L, 3, "\x0f\x00\xd0", EMUL_EXC_GP),
+	F(L, 3, "\x0f\x00\xd8", EMUL_EXC_GP), F(P, 3, "\xfa", EMUL_EXC_GP), F(P, 3, "\xfb", EMUL_EXC_GP), F(L, 3, "\x0f\x21\xc0", EMUL_EXC_GP),
+	F(L, 0, "\x0f\x20\xc8", EMUL_EXC_UD), F(L, 0, "\x0f\x22\xe8", EMUL_EXC_UD), F(L, 0, "\x0f\x33", EMUL_EXC_GP), F(P, 0, "\x8e\xc8", EMUL_EXC_UD),
+	F(P, 0, "\x8e\xf0", EMUL_EXC_UD), F(L, 0, "\xf0\x90", EMUL_EXC_UD), F(L, 0, "\x0f\x0b", EMUL_EXC_UD), F(P, 0, "\x0f\xff\xc0", EMUL_EXC_UD),
+	F(EMUL_VM86, 3, "\xf4", EMUL_EXC_GP), F(EMUL_VM86, 3, "\xcd\x10", EMUL_EXC_GP), F(EMUL_VM86, 3, "\x9c", EMUL_EXC_GP), F(EMUL_VM86, 3, "\xcf", EMUL_EXC_GP),
+	F(R, 0, "\x0f\x00\xd0", EMUL_EXC_UD), F(R, 0, "\x63\xc0", EMUL_EXC_UD), F(P, 3, "\xe4\x10", EMUL_EXC_GP), F(P, 3, "\x6c", EMUL_EXC_GP),
+	F(P, 0, "\xf6\xf1", EMUL_EXC_DE), F(P, 0, "\xf6\xf9", EMUL_EXC_DE), F(P, 0, "\xd4\x00", EMUL_EXC_DE), F(L, 0, "\x0f\xae\xc8", EMUL_EXC_UD),
+	F(L, 3, "\x0f\x01\xf8", EMUL_EXC_GP), F(P, 0, "\x0f\x01\xf8", EMUL_EXC_UD), F(L, 0, "\x0f\xae\xc0", EMUL_EXC_UD), F(L, 0, "\xf3\x0f\xae\xc0", EMUL_EXC_UD),
+};
+
+START_TEST(instruction_faults)
+{
+	start_prot(faults[_i].mode, faults[_i].cpl);
+	ck_assert_int_eq(run(faults[_i].bytes, faults[_i].n), EMUL_FAULT);
+	ck_assert_msg(c.exception.vector == faults[_i].vector, "entry %d: vector %d", _i, c.exception.vector);
+	ck_assert_uint_eq(c.rip, CODE);
+}
+END_TEST
+
+START_TEST(limit_is_gp_or_ss)
+{
+	start(EMUL_PROT32);
+	m.seg[EMUL_DS].limit = m.seg[EMUL_SS].limit = 0xfff;
+	c.regs[EMUL_RBX] = 0xffd;
+	ck_fault_error("\x8b\x03", EMUL_EXC_GP, 0);
+	c.regs[EMUL_RBP] = 0xffd;
+	ck_fault_error("\x8b\x45\x00", EMUL_EXC_SS, 0);
+	c.regs[EMUL_RBX] = 0xffc;
+	ck_assert_int_eq(RUN("\x8b\x03"), EMUL_OK);
+}
+END_TEST
+
+START_TEST(expand_down_segments_are_valid_above_the_limit)
+{
+	start(EMUL_PROT32);
+	m.seg[EMUL_DS].attr = 0x97 | EMUL_SEG_DB;
+	m.seg[EMUL_DS].limit = 0xfff;
+	c.regs[EMUL_RBX] = 0xfff;
+	ck_fault_error("\x8b\x03", EMUL_EXC_GP, 0);
+	c.regs[EMUL_RBX] = 0x1000;
+	ck_assert_int_eq(RUN("\x8b\x03"), EMUL_OK);
+	m.seg[EMUL_DS].attr = 0x97;
+	c.regs[EMUL_RBX] = 0xfffd;
+	ck_fault_error("\x8b\x03", EMUL_EXC_GP, 0);
+}
+END_TEST
+
+START_TEST(segment_types_are_checked)
+{
+	start(EMUL_PROT32);
+	c.regs[EMUL_RBX] = DATA;
+	m.seg[EMUL_DS].attr = 0x91;
+	ck_fault("\x89\x03", EMUL_EXC_GP);
+	ck_assert_int_eq(RUN("\x8b\x03"), EMUL_OK);
+	ck_fault("\x2e\x89\x03", EMUL_EXC_GP);
+	m.seg[EMUL_CS].attr = 0x99 | EMUL_SEG_DB;
+	ck_fault("\x2e\x8b\x03", EMUL_EXC_GP);
+	m.seg[EMUL_DS].attr = 0;
+	ck_fault("\x8b\x03", EMUL_EXC_GP);
+}
+END_TEST
+
+START_TEST(real_mode_word_at_ffff_faults_without_error_code)
+{
+	start(EMUL_REAL);
+	c.regs[EMUL_RBX] = 0xffff;
+	ck_fault("\x8b\x07", EMUL_EXC_GP);
+	ck_assert(!c.exception.has_error);
+}
+END_TEST
+
+START_TEST(non_canonical_is_gp_or_ss)
+{
+	start(EMUL_LONG64);
+	c.regs[EMUL_RBX] = 0x800000000000;
+	ck_fault_error("\x8b\x03", EMUL_EXC_GP, 0);
+	c.regs[EMUL_RBX] = 0x7ffffffffffd;
+	ck_fault_error("\x8b\x03", EMUL_EXC_GP, 0);
+	c.regs[EMUL_RBP] = 0x800000000000;
+	ck_fault_error("\x8b\x45\x00", EMUL_EXC_SS, 0);
+	c.regs[EMUL_RSP] = 0x8000000000000000;
+	ck_fault_error("\x50", EMUL_EXC_SS, 0);
+	m.cr[4] |= 1 << 12;
+	c.regs[EMUL_RBX] = 0x800000000000;
+	ck_fault("\x8b\x03", EMUL_EXC_PF);
+}
+END_TEST
+
+START_TEST(alignment_check_needs_am_ac_and_cpl3)
+{
+	start_prot(EMUL_PROT32, 3);
+	c.regs[EMUL_RBX] = DATA + 1;
+	c.rflags |= 1 << 18;
+	ck_assert_int_eq(RUN("\x8b\x03"), EMUL_OK);
+	m.cr[0] |= 1 << 18;
+	c.rip = CODE;
+	ck_fault_error("\x8b\x03", EMUL_EXC_AC, 0);
+	c.cpl = 0;
+	ck_assert_int_eq(RUN("\x8b\x03"), EMUL_OK);
+}
+END_TEST
+
+START_TEST(fpu_availability)
+{
+	start(EMUL_LONG64);
+	c.regs[EMUL_RBX] = DATA;
+	m.cr[0] |= 8;
+	ck_fault("\x0f\x10\x03", EMUL_EXC_NM);
+	ck_fault("\xdb\xe3", EMUL_EXC_NM);
+	m.cr[4] = 0;
+	ck_fault("\x0f\x10\x03", EMUL_EXC_UD);
+	m.cr[0] &= ~8ull;
+	ck_fault("\xc5\xf8\x10\x03", EMUL_EXC_UD);
+	m.cr[4] = 1 << 18;
+	m.xcr0 = 3;
+	ck_fault("\xc5\xf8\x10\x03", EMUL_EXC_UD);
+	m.xcr0 = 7;
+	ck_assert_int_eq(RUN("\xc5\xf8\x10\x03"), EMUL_OK);
+}
+END_TEST
+
+START_TEST(unaligned_movaps_is_gp)
+{
+	start(EMUL_LONG64);
+	c.regs[EMUL_RBX] = DATA + 8;
+	ck_fault_error("\x0f\x28\x03", EMUL_EXC_GP, 0);
+	ck_assert_int_eq(RUN("\x0f\x10\x03"), EMUL_OK);
+}
+END_TEST
+
+/* ---- system instructions ---- */
+
+START_TEST(mov_cr_and_the_alternate_cr8)
+{
+	start(EMUL_LONG64);
+	c.regs[EMUL_RCX] = 5;
+	ck_assert_int_eq(RUN("\x44\x0f\x22\xc1"), EMUL_OK);
+	ck_assert_uint_eq(m.cr[8], 5);
+	ck_assert_int_eq(RUN("\xf0\x0f\x20\xc2"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RDX], 5);
+	c.rip = CODE;
+	ck_fault("\xf0\x0f\x20\xd2", EMUL_EXC_UD);
+	/* ModRM.mod is ignored */
+	ck_assert_int_eq(RUN("\x0f\x20\x02"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RDX], m.cr[0]);
+}
+END_TEST
+
+START_TEST(dr7_gd_and_cr4_de)
+{
+	start(EMUL_LONG64);
+	m.dr[6] = 0xffff0ff0;
+	ck_assert_int_eq(RUN("\x0f\x21\xe0"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[0], 0xffff0ff0);
+	c.rip = CODE;
+	m.dr[7] = 1 << 13;
+	ck_fault("\x0f\x21\xc0", EMUL_EXC_DB);
+	m.cr[4] |= 8;
+	ck_fault("\x0f\x21\xe0", EMUL_EXC_UD);
+}
+END_TEST
+
+START_TEST(lgdt_takes_24_bits_with_word_operands)
+{
+	start(EMUL_REAL);
+	poke(DATA & 0xfff, 0x1234, 2);
+	poke((DATA & 0xfff) + 2, 0x89abcdef, 4);
+	ck_assert_int_eq(RUN("\x0f\x01\x16\x00\x00"), EMUL_OK);
+	ck_assert_uint_eq(m.gdt.base, 0xabcdef);
+	ck_assert_int_eq(RUN("\x66\x0f\x01\x16\x00\x00"), EMUL_OK);
+	ck_assert_uint_eq(m.gdt.base, 0x89abcdef);
+	ck_assert_uint_eq(m.gdt.limit, 0x1234);
+}
+END_TEST
+
+START_TEST(sgdt_round_trip_in_64_bit_mode)
+{
+	start(EMUL_LONG64);
+	m.gdt = (struct emul_dt){ 0xffff800012345678, 0x7f };
+	c.regs[EMUL_RBX] = DATA;
+	ck_assert_int_eq(RUN("\x0f\x01\x03"), EMUL_OK);
+	ck_assert_int_eq(RUN("\x0f\x01\x1b"), EMUL_OK);
+	ck_assert_uint_eq(m.idt.base, 0xffff800012345678);
+	ck_assert_uint_eq(m.idt.limit, 0x7f);
+	poke(DATA + 2, 0x800000000000, 8);
+	ck_fault("\x0f\x01\x1b", EMUL_EXC_GP);
+}
+END_TEST
+
+START_TEST(lmsw_cannot_clear_pe)
+{
+	start(EMUL_PROT32);
+	m.cr[0] = 0x11;
+	c.regs[0] = 8;
+	ck_assert_int_eq(RUN("\x0f\x01\xf0"), EMUL_OK);
+	ck_assert_uint_eq(m.cr[0], 0x19);
+}
+END_TEST
+
+START_TEST(umip_hides_the_tables_from_user_code)
+{
+	start_prot(EMUL_LONG64, 3);
+	c.regs[EMUL_RBX] = DATA;
+	ck_assert_int_eq(RUN("\x0f\x01\x03"), EMUL_OK);
+	m.cr[4] |= 1 << 11;
+	ck_fault("\x0f\x01\x03", EMUL_EXC_GP);
+	ck_fault("\x0f\x01\xe0", EMUL_EXC_GP);
+	ck_fault("\x0f\x00\xc8", EMUL_EXC_GP);
+}
+END_TEST
+
+START_TEST(msr_cpuid_tsc_hlt)
+{
+	start(EMUL_LONG64);
+	m.msr_tsc = 0x1122334455667788;
+	ck_assert_int_eq(RUN("\x0f\x31"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RAX], 0x55667788);
+	ck_assert_uint_eq(c.regs[EMUL_RDX], 0x11223344);
+	c.regs[EMUL_RCX] = 0x10a;
+	ck_assert_int_eq(RUN("\x0f\x30"), EMUL_OK);
+	ck_assert_uint_eq(m.msr_other, 0x1122334455667788);
+	c.regs[EMUL_RAX] = 7;
+	c.regs[EMUL_RCX] = 3;
+	ck_assert_int_eq(RUN("\x0f\xa2"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RBX], 8);
+	ck_assert_uint_eq(c.regs[EMUL_RDX], 5);
+	ck_assert_int_eq(RUN("\xf4"), EMUL_OK);
+	ck_assert_uint_eq(m.hlts, 1);
+	ck_assert_uint_eq(c.rip, CODE + 7);
+	c.regs[EMUL_RCX] = 0xdead;
+	ck_fault("\x0f\x32", EMUL_EXC_GP);
+}
+END_TEST
+
+START_TEST(sti_and_mov_ss_start_a_shadow)
+{
+	start(EMUL_REAL);
+	ck_assert_int_eq(RUN("\xfb"), EMUL_OK);
+	ck_assert_int_eq(c.shadow, EMUL_SHADOW_STI);
+	ck_assert_int_eq(RUN("\xfb"), EMUL_OK);
+	ck_assert_int_eq(c.shadow, EMUL_SHADOW_NONE);
+	c.rflags |= 0x100;
+	ck_assert_int_eq(RUN("\x8e\xd0"), EMUL_OK);
+	ck_assert_int_eq(c.shadow, EMUL_SHADOW_MOV_SS);
+	ck_assert(!c.single_step);
+	ck_assert_int_eq(RUN("\x90"), EMUL_OK);
+	ck_assert(c.single_step);
+}
+END_TEST
+
+START_TEST(port_bitmap)
+{
+	start_prot(EMUL_PROT32, 3);
+	m.seg[EMUL_TR].limit = 0x1fff;
+	poke(TSS + 0x66, 0x68, 2);
+	memset(memory + TSS + 0x68, 0xff, 0x100);
+	poke(TSS + 0x68 + 0x3f8 / 8, 0xf0, 1);
+	c.regs[EMUL_RDX] = 0x3f8;
+	ck_assert_int_eq(RUN("\xed"), EMUL_OK);
+	c.regs[EMUL_RDX] = 0x3f9;
+	c.rip = CODE;
+	ck_fault_error("\xed", EMUL_EXC_GP, 0);
+	ck_assert_int_eq(RUN("\xec"), EMUL_OK);
+	c.rip = CODE;
+	m.seg[EMUL_TR].limit = 0x68;
+	ck_fault_error("\xec", EMUL_EXC_GP, 0);
+	c.rflags |= 3 << 12;
+	ck_assert_int_eq(RUN("\xec"), EMUL_OK);
+}
+END_TEST
+
+/* ---- segments and far transfers ---- */
+
+START_TEST(real_mode_far_call_and_return)
+{
+	start(EMUL_REAL);
+	ck_assert_int_eq(RUN("\x9a\x34\x12\x00\x10"), EMUL_OK);
+	ck_assert_uint_eq(m.seg[EMUL_CS].selector, 0x1000);
+	ck_assert_uint_eq(m.seg[EMUL_CS].base, 0x10000);
+	ck_assert_uint_eq(c.rip, 0x1234);
+	ck_assert_uint_eq(peek(STACK - 4, 4), CODE + 5);
+	ck_assert_int_eq(RUN("\xcb"), EMUL_OK);
+	ck_assert_uint_eq(c.rip, CODE + 5);
+	ck_assert_uint_eq(m.seg[EMUL_CS].base, 0);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], STACK);
+}
+END_TEST
+
+START_TEST(real_mode_int_and_iret)
+{
+	start(EMUL_REAL);
+	m.idt = (struct emul_dt){ 0, 0x3ff };
+	poke(0x10 * 4, 0x20001234, 4);
+	c.rflags = 0x246;
+	ck_assert_int_eq(RUN("\xcd\x10"), EMUL_OK);
+	ck_assert_uint_eq(c.rip, 0x1234);
+	ck_assert_uint_eq(m.seg[EMUL_CS].base, 0x20000);
+	ck_assert_uint_eq(c.rflags, 0x46);
+	ck_assert_uint_eq(peek(STACK - 6, 6), 0x024600001002);
+	ck_assert_int_eq(RUN("\xcf"), EMUL_OK);
+	ck_assert_uint_eq(c.rip, CODE + 2);
+	ck_assert_uint_eq(c.rflags, 0x246);
+	ck_assert(c.nmi_unblock);
+	m.idt.limit = 0x42;
+	ck_fault("\xcd\x10", EMUL_EXC_GP);
+}
+END_TEST
+
+START_TEST(protected_int_is_handed_to_the_caller)
+{
+	start_prot(EMUL_PROT32, 3);
+	ck_fault("\xcd\x80", 0x80);
+	ck_assert(c.exception.soft);
+	ck_assert_uint_eq(c.rip, CODE + 2);
+}
+END_TEST
+
+START_TEST(real_to_protected_mode_far_jump)
+{
+	start_prot(EMUL_PROT16, 0);
+	m.seg[EMUL_CS].selector = 0xf000;
+	ck_assert_int_eq(RUN("\x66\xea\x00\x20\x00\x00\x08\x00"), EMUL_OK);
+	ck_assert_uint_eq(c.rip, 0x2000);
+	ck_assert_uint_eq(m.seg[EMUL_CS].selector, CODE32);
+	ck_assert_uint_eq(m.seg[EMUL_CS].limit, 0xffffffff);
+	ck_assert_uint_eq(m.seg[EMUL_CS].attr, 0x9b | EMUL_SEG_DB | EMUL_SEG_G);
+	ck_assert_int_eq(c.mode, EMUL_PROT32);
+	ck_assert(peek(GDT + CODE32 + 5, 1) & 1);
+}
+END_TEST
+
+static const struct { u16 selector; u8 cpl; int vector; u16 error; } jumps[] = {
+	{ 0, 0, EMUL_EXC_GP, 0 }, { 3, 0, EMUL_EXC_GP, 0 }, { 0x100, 0, EMUL_EXC_GP, 0x100 }, { DATA32, 0, EMUL_EXC_GP, DATA32 },
+	{ USER32 | 3, 0, EMUL_EXC_GP, USER32 }, { CODE32, 3, EMUL_EXC_GP, CODE32 }, { 0xc, 0, EMUL_EXC_GP, 0xc }, { TSSSEL, 3, EMUL_EXC_GP, TSSSEL },
+	{ CODE32 | 1, 0, EMUL_EXC_GP, CODE32 },
+};
+
+START_TEST(far_jump_refuses)
+{
+	u8 code[7] = { 0xea, 0, 0x20, 0, 0, jumps[_i].selector, jumps[_i].selector >> 8 };
+
+	start_prot(EMUL_PROT32, jumps[_i].cpl);
+	ck_assert_int_eq(run((char *)code, 7), EMUL_FAULT);
+	ck_assert_int_eq(c.exception.vector, jumps[_i].vector);
+	ck_assert_uint_eq(c.exception.error, jumps[_i].error);
+	ck_assert_uint_eq(c.rip, CODE);
+}
+END_TEST
+
+START_TEST(far_jump_to_absent_code_is_np)
+{
+	start_prot(EMUL_PROT32, 0);
+	descriptor(CODE16, 0, 0xffff, 0x1a);
+	ck_fault_error("\xea\x00\x20\x00\x00\x28\x00", EMUL_EXC_NP, CODE16);
+}
+END_TEST
+
+START_TEST(far_jump_checks_the_limit)
+{
+	start_prot(EMUL_PROT32, 0);
+	ck_fault_error("\xea\x00\x00\x01\x00\x28\x00", EMUL_EXC_GP, 0);
+}
+END_TEST
+
+START_TEST(conforming_code_keeps_the_privilege)
+{
+	start_prot(EMUL_PROT32, 3);
+	ck_assert_int_eq(RUN("\xea\x00\x20\x00\x00\x30\x00"), EMUL_OK);
+	ck_assert_uint_eq(m.seg[EMUL_CS].selector, CONFORM | 3);
+	ck_assert_uint_eq(c.cpl, 3);
+}
+END_TEST
+
+START_TEST(call_gate_switches_the_stack_and_ret_switches_back)
+{
+	start_prot(EMUL_PROT32, 3);
+	gate(GATE, CODE32, 0x3000, 0xec, 2);
+	poke(TSS + 4, 0x7000, 4);
+	poke(TSS + 8, DATA32, 2);
+	poke(STACK, 0x1111, 4);
+	poke(STACK + 4, 0x2222, 4);
+	m.seg[EMUL_ES].attr = 0x93 | EMUL_SEG_DB | EMUL_SEG_G;	/* DPL 0: must go on the way out */
+	ck_assert_int_eq(RUN("\x9a\x00\x00\x00\x00\x38\x00"), EMUL_OK);
+	ck_assert_uint_eq(c.cpl, 0);
+	ck_assert_uint_eq(c.rip, 0x3000);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], 0x7000 - 24);
+	ck_assert_uint_eq(m.seg[EMUL_SS].selector, DATA32);
+	ck_assert_uint_eq(peek(0x7000 - 24, 8), (u64)(USER32 | 3) << 32 | (CODE + 7));
+	ck_assert_uint_eq(peek(0x7000 - 16, 8), 0x0000222200001111);
+	ck_assert_uint_eq(peek(0x7000 - 8, 8), (u64)(UDATA | 3) << 32 | STACK);
+	ck_assert_int_eq(RUN("\xca\x08\x00"), EMUL_OK);
+	ck_assert_uint_eq(c.cpl, 3);
+	ck_assert_uint_eq(c.rip, CODE + 7);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], STACK + 8);
+	ck_assert_uint_eq(m.seg[EMUL_SS].selector, UDATA | 3);
+	ck_assert_uint_eq(m.seg[EMUL_ES].attr, 0);
+	ck_assert_uint_ne(m.seg[EMUL_DS].attr, 0);
+}
+END_TEST
+
+START_TEST(call_gate_failures_leave_everything_alone)
+{
+	start_prot(EMUL_PROT32, 3);
+	gate(GATE, CODE32, 0x3000, 0x8c, 0);
+	ck_fault_error("\x9a\x00\x00\x00\x00\x38\x00", EMUL_EXC_GP, GATE);
+	gate(GATE, CODE32, 0x3000, 0x6c, 0);
+	ck_fault_error("\x9a\x00\x00\x00\x00\x38\x00", EMUL_EXC_NP, GATE);
+	gate(GATE, CODE32, 0x3000, 0xec, 0);
+	ck_fault_error("\x9a\x00\x00\x00\x00\x38\x00", EMUL_EXC_TS, 0);
+	poke(TSS + 8, UDATA, 2);
+	ck_fault_error("\x9a\x00\x00\x00\x00\x38\x00", EMUL_EXC_TS, UDATA);
+	poke(TSS + 8, DATA32, 2);
+	poke(TSS + 4, 0x200000, 4);
+	ck_fault("\x9a\x00\x00\x00\x00\x38\x00", EMUL_EXC_PF);
+	ck_assert_uint_eq(c.cpl, 3);
+	ck_assert_int_eq(c.mode, EMUL_PROT32);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], STACK);
+	ck_assert_uint_eq(m.seg[EMUL_SS].selector, UDATA | 3);
+}
+END_TEST
+
+START_TEST(iret_to_user_mode)
+{
+	start_prot(EMUL_PROT32, 0);
+	poke(STACK, 0x2000, 4);
+	poke(STACK + 4, USER32 | 3, 4);
+	poke(STACK + 8, 0x3202, 4);
+	poke(STACK + 12, 0x6000, 4);
+	poke(STACK + 16, UDATA | 3, 4);
+	ck_assert_int_eq(RUN("\xcf"), EMUL_OK);
+	ck_assert_uint_eq(c.cpl, 3);
+	ck_assert_uint_eq(c.rip, 0x2000);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], 0x6000);
+	ck_assert_uint_eq(c.rflags, 0x3202);
+	ck_assert_uint_eq(m.seg[EMUL_DS].attr, 0);
+}
+END_TEST
+
+START_TEST(user_iret_cannot_change_iopl_and_if)
+{
+	start_prot(EMUL_PROT32, 3);
+	poke(STACK, 0x2000, 4);
+	poke(STACK + 4, USER32 | 3, 4);
+	poke(STACK + 8, 0x3202, 4);
+	ck_assert_int_eq(RUN("\xcf"), EMUL_OK);
+	ck_assert_uint_eq(c.rflags, 2);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], STACK + 12);
+}
+END_TEST
+
+START_TEST(iret_to_vm86)
+{
+	static const u32 frame[] = { 0x100, 0x1000, 0x23202, 0xfffe, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000 };
+
+	start_prot(EMUL_PROT32, 0);
+	memcpy(memory + STACK, frame, sizeof(frame));
+	ck_assert_int_eq(RUN("\xcf"), EMUL_OK);
+	ck_assert_int_eq(c.mode, EMUL_VM86);
+	ck_assert_uint_eq(c.cpl, 3);
+	ck_assert_uint_eq(c.rip, 0x100);
+	ck_assert_uint_eq(m.seg[EMUL_SS].base, 0x20000);
+	ck_assert_uint_eq(m.seg[EMUL_GS].base, 0x60000);
+	ck_assert_uint_eq(m.seg[EMUL_CS].attr, 0xf3);
+	ck_assert_uint_eq(c.rflags, 0x23202);
+}
+END_TEST
+
+START_TEST(iretq_always_pops_the_stack_pointer)
+{
+	static const u64 frame[] = { 0x2000, CODE64, 0x202, 0x6008, 0 };
+
+	start_prot(EMUL_LONG64, 0);
+	memcpy(memory + STACK, frame, sizeof(frame));
+	ck_assert_int_eq(RUN("\x48\xcf"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], 0x6008);
+	ck_assert_uint_eq(m.seg[EMUL_SS].attr & EMUL_SEG_P, 0);
+	c.rflags |= 1 << 14;
+	ck_fault_error("\x48\xcf", EMUL_EXC_GP, 0);
+}
+END_TEST
+
+START_TEST(long_mode_far_jump_to_compatibility_mode)
+{
+	start_prot(EMUL_LONG64, 0);
+	poke(DATA, 0x2000, 4);
+	poke(DATA + 4, CODE32, 2);
+	c.regs[EMUL_RBX] = DATA;
+	ck_assert_int_eq(RUN("\xff\x2b"), EMUL_OK);
+	ck_assert_int_eq(c.mode, EMUL_PROT32);
+	poke(DATA + 4, TSSSEL, 2);
+	start_prot(EMUL_LONG64, 0);
+	poke(DATA + 4, TSSSEL, 2);
+	c.regs[EMUL_RBX] = DATA;
+	ck_fault_error("\xff\x2b", EMUL_EXC_GP, TSSSEL);
+}
+END_TEST
+
+static const struct { u8 reg; u16 selector; u8 cpl; int vector; u16 error; } loads[] = {
+	{ EMUL_DS, DATA32, 0, -1, 0 }, { EMUL_DS, 0, 0, -1, 0 }, { EMUL_DS, CODE32, 0, -1, 0 }, { EMUL_DS, XONLY, 0, EMUL_EXC_GP, XONLY },
+	{ EMUL_DS, DATA32, 3, EMUL_EXC_GP, DATA32 }, { EMUL_DS, UDATA | 3, 3, -1, 0 }, { EMUL_DS, CONFORM, 3, -1, 0 }, { EMUL_ES, ABSENT, 0, EMUL_EXC_NP, ABSENT },
+	{ EMUL_SS, 0, 0, EMUL_EXC_GP, 0 }, { EMUL_SS, DATA32, 0, -1, 0 }, { EMUL_SS, DATA32 | 3, 0, EMUL_EXC_GP, DATA32 }, { EMUL_SS, RONLY, 0, EMUL_EXC_GP, RONLY },
+	{ EMUL_SS, ABSENT, 0, EMUL_EXC_SS, ABSENT }, { EMUL_SS, UDATA | 3, 0, EMUL_EXC_GP, UDATA }, { EMUL_FS, TSSSEL, 0, EMUL_EXC_GP, TSSSEL },
+	{ EMUL_DS, 0x1000, 0, EMUL_EXC_GP, 0x1000 }, { EMUL_DS, DATA32 | 4, 0, EMUL_EXC_GP, DATA32 | 4 },
+};
+
+START_TEST(segment_load)
+{
+	u8 code[2] = { 0x8e, 0xc0 | loads[_i].reg << 3 };
+	int r;
+
+	start_prot(EMUL_PROT32, loads[_i].cpl);
+	c.regs[0] = loads[_i].selector;
+	r = run((char *)code, 2);
+	if (loads[_i].vector < 0) {
+		ck_assert_int_eq(r, EMUL_OK);
+		ck_assert_uint_eq(m.seg[loads[_i].reg].selector, loads[_i].selector);
+		return;
+	}
+	ck_assert_int_eq(r, EMUL_FAULT);
+	ck_assert_int_eq(c.exception.vector, loads[_i].vector);
+	ck_assert_uint_eq(c.exception.error, loads[_i].error);
+}
+END_TEST
+
+START_TEST(real_mode_segment_load_keeps_the_limit)
+{
+	start(EMUL_REAL);
+	m.seg[EMUL_DS].limit = 0xffffffff;
+	c.regs[0] = 0x1234;
+	ck_assert_int_eq(RUN("\x8e\xd8"), EMUL_OK);
+	ck_assert_uint_eq(m.seg[EMUL_DS].base, 0x12340);
+	ck_assert_uint_eq(m.seg[EMUL_DS].limit, 0xffffffff);
+}
+END_TEST
+
+START_TEST(ltr_marks_busy_once)
+{
+	start_prot(EMUL_PROT32, 0);
+	c.regs[0] = TSSSEL2;
+	ck_assert_int_eq(RUN("\x0f\x00\xd8"), EMUL_OK);
+	ck_assert_uint_eq(peek(GDT + TSSSEL2 + 5, 1), 0x8b);
+	ck_assert_uint_eq(m.seg[EMUL_TR].base, TSS2);
+	c.rip = CODE;
+	ck_fault_error("\x0f\x00\xd8", EMUL_EXC_GP, TSSSEL2);
+}
+END_TEST
+
+START_TEST(lar_lsl_verr_verw)
+{
+	start_prot(EMUL_PROT32, 3);
+	c.regs[EMUL_RBX] = UDATA | 3;
+	ck_assert_int_eq(RUN("\x0f\x02\xc3"), EMUL_OK);
+	ck_assert(c.rflags & 0x40);
+	ck_assert_uint_eq(c.regs[0], 0xcff200);
+	ck_assert_int_eq(RUN("\x0f\x03\xc3"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[0], 0xffffffff);
+	ck_assert_int_eq(RUN("\x0f\x00\xeb"), EMUL_OK);
+	ck_assert(c.rflags & 0x40);
+	c.regs[EMUL_RBX] = DATA32;
+	ck_assert_int_eq(RUN("\x0f\x00\xe3"), EMUL_OK);
+	ck_assert(!(c.rflags & 0x40));
+}
+END_TEST
+
+static void make_task(void)
+{
+	static const u32 image[] = { 0x4000, 0x202, 0xa0, 0xa1, 0xa2, 0xa3, 0x6000, 0xa5, 0xa6, 0xa7, DATA32, CODE32, DATA32, DATA32, 0, 0 };
+
+	poke(TSS2 + 0x1c, 0x123000, 4);
+	memcpy(memory + TSS2 + 0x20, image, sizeof(image));
+	descriptor(TSSSEL, TSS, 0x67, 0x8b);
+}
+
+START_TEST(task_switch_by_call_and_back_by_iret)
+{
+	start_prot(EMUL_PROT32, 0);
+	make_task();
+	m.cr[0] |= 1u << 31;
+	c.regs[EMUL_RCX] = 0x77;
+	m.seg[EMUL_FS].attr = 0;
+	m.seg[EMUL_FS].selector = 0;
+	m.seg[EMUL_GS] = m.seg[EMUL_FS];
+	ck_assert_int_eq(RUN("\x9a\x00\x00\x00\x00\x50\x00"), EMUL_OK);
+	ck_assert(c.task_switched);
+	ck_assert_uint_eq(c.rip, 0x4000);
+	ck_assert_uint_eq(c.regs[EMUL_RCX], 0xa1);
+	ck_assert_uint_eq(c.rflags, 0x4202);
+	ck_assert_uint_eq(m.cr[3], 0x123000);
+	ck_assert(m.cr[0] & 8);
+	ck_assert_uint_eq(peek(TSS2, 2), TSSSEL);
+	ck_assert_uint_eq(peek(TSS + 0x20, 4), CODE + 7);
+	ck_assert_uint_eq(peek(TSS + 0x2c, 4), 0x77);
+	ck_assert_uint_eq(peek(GDT + TSSSEL + 5, 1), 0x8b);
+	ck_assert_uint_eq(peek(GDT + TSSSEL2 + 5, 1), 0x8b);
+	ck_assert_uint_eq(m.seg[EMUL_TR].selector, TSSSEL2);
+	ck_assert_int_eq(RUN("\xcf"), EMUL_OK);
+	ck_assert_uint_eq(c.rip, CODE + 7);
+	ck_assert_uint_eq(c.regs[EMUL_RCX], 0x77);
+	ck_assert_uint_eq(peek(GDT + TSSSEL2 + 5, 1), 0x89);
+	ck_assert_uint_eq(m.seg[EMUL_TR].selector, TSSSEL);
+}
+END_TEST
+
+START_TEST(task_gate_pushes_the_error_code)
+{
+	start_prot(EMUL_PROT32, 0);
+	make_task();
+	ck_assert_int_eq(emul_task_switch(&c, TSSSEL2, EMUL_TASK_GATE, true, 0x1234), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], 0x5ffc);
+	ck_assert_uint_eq(peek(0x5ffc, 4), 0x1234);
+}
+END_TEST
+
+START_TEST(bad_segments_of_a_new_task_fault_in_it)
+{
+	start_prot(EMUL_PROT32, 0);
+	make_task();
+	poke(TSS2 + 0x50, CODE32, 4);
+	ck_assert_int_eq(RUN("\xea\x00\x00\x00\x00\x50\x00"), EMUL_FAULT);
+	ck_assert_int_eq(c.exception.vector, EMUL_EXC_TS);
+	ck_assert_uint_eq(c.exception.error, CODE32);
+	ck_assert(c.task_switched);
+	ck_assert_uint_eq(c.rip, 0x4000);
+}
+END_TEST
+
+START_TEST(task_switch_to_a_busy_task_is_gp)
+{
+	start_prot(EMUL_PROT32, 0);
+	make_task();
+	descriptor(TSSSEL2, TSS2, 0x67, 0x8b);
+	ck_fault_error("\xea\x00\x00\x00\x00\x50\x00", EMUL_EXC_GP, TSSSEL2);
+	descriptor(TSSSEL2, TSS2, 0x66, 0x89);
+	ck_fault_error("\xea\x00\x00\x00\x00\x50\x00", EMUL_EXC_TS, TSSSEL2);
+	ck_assert(!c.task_switched);
+	ck_assert_uint_eq(c.rip, CODE);
+}
+END_TEST
+
+/* ---- devices, restarts ---- */
+
+static u64 device_value(u64 address)
+{
+	return address * 0x9e3779b97f4a7c15ull;
+}
+
+START_TEST(mmio_read_completes_after_one_round)
+{
+	unsigned int attempts;
+
+	start(EMUL_LONG64);
+	m.late = true;
+	c.regs[EMUL_RBX] = DEVICE;
+	memcpy(memory + CODE, "\x48\x8b\x03", 3);
+	ck_assert_int_eq(machine_run(&m, &c, &attempts), EMUL_OK);
+	ck_assert_uint_eq(attempts, 2);
+	ck_assert_uint_eq(c.regs[0], device_value(DEVICE));
+}
+END_TEST
+
+START_TEST(mmio_read_modify_write)
+{
+	start(EMUL_LONG64);
+	m.late = true;
+	c.regs[EMUL_RBX] = DEVICE;
+	ck_assert_int_eq(RUN("\xf0\x83\x0b\x01"), EMUL_OK);
+	ck_assert_uint_eq(m.writes, 1);
+	ck_assert_uint_eq(m.write_log[0].data, (u32)device_value(DEVICE) | 1);
+}
+END_TEST
+
+START_TEST(rep_movs_from_a_device_reads_every_word_once)
+{
+	unsigned int attempts, i;
+
+	start(EMUL_LONG64);
+	m.late = true;
+	c.regs[EMUL_RSI] = DEVICE;
+	c.regs[EMUL_RDI] = DATA;
+	c.regs[EMUL_RCX] = 8;
+	memcpy(memory + CODE, "\xf3\xa5", 2);
+	ck_assert_int_eq(machine_run(&m, &c, &attempts), EMUL_OK);
+	ck_assert_uint_eq(attempts, 9);
+	ck_assert_uint_eq(m.commits, 7);
+	ck_assert_uint_eq(c.regs[EMUL_RCX], 0);
+	ck_assert_uint_eq(c.rip, CODE + 2);
+	for (i = 0; i < 8; i++)
+		ck_assert_uint_eq(peek(DATA + 4 * i, 4), (u32)device_value(DEVICE + 4 * i));
+}
+END_TEST
+
+START_TEST(rep_movs_to_a_device_keeps_the_order)
+{
+	unsigned int i;
+
+	start(EMUL_LONG64);
+	c.regs[EMUL_RSI] = DATA;
+	c.regs[EMUL_RDI] = DEVICE;
+	c.regs[EMUL_RCX] = 100;
+	for (i = 0; i < 100; i++)
+		poke(DATA + i, i, 1);
+	ck_assert_int_eq(RUN("\xf3\xa4"), EMUL_OK);
+	ck_assert_uint_eq(m.writes, 100);
+	for (i = 0; i < 100; i++) {
+		ck_assert_uint_eq(m.write_log[i].address, DEVICE + i);
+		ck_assert_uint_eq(m.write_log[i].data, i);
+	}
+}
+END_TEST
+
+START_TEST(rep_faults_with_the_earlier_iterations_done)
+{
+	start(EMUL_LONG64);
+	c.regs[EMUL_RDI] = sizeof(memory) - 16;
+	c.regs[EMUL_RCX] = 100;
+	c.regs[EMUL_RAX] = 0x55;
+	ck_fault("\xf3\xaa", EMUL_EXC_PF);
+	ck_assert_uint_eq(c.regs[EMUL_RCX], 84);
+	ck_assert_uint_eq(c.regs[EMUL_RDI], sizeof(memory));
+	ck_assert_uint_eq(c.exception.address, sizeof(memory));
+	ck_assert_uint_eq(c.rip, CODE);
+}
+END_TEST
+
+START_TEST(rep_is_cut_at_the_limit)
+{
+	start(EMUL_LONG64);
+	c.regs[EMUL_RDI] = DATA;
+	c.regs[EMUL_RCX] = 3 * EMUL_REP_MAX / 2;
+	memcpy(memory + CODE, "\xf3\xaa", 2);
+	ck_assert_int_eq(emul_insn(&c), EMUL_OK);
+	ck_assert(c.repeat);
+	ck_assert_uint_eq(c.rip, CODE);
+	ck_assert_uint_eq(c.regs[EMUL_RCX], EMUL_REP_MAX / 2);
+	ck_assert_int_eq(emul_insn(&c), EMUL_OK);
+	ck_assert(!c.repeat);
+	ck_assert_uint_eq(c.rip, CODE + 2);
+}
+END_TEST
+
+START_TEST(rep_single_steps)
+{
+	start(EMUL_LONG64);
+	c.regs[EMUL_RDI] = DATA;
+	c.regs[EMUL_RCX] = 2;
+	c.rflags |= 0x100;
+	memcpy(memory + CODE, "\xf3\xaa", 2);
+	ck_assert_int_eq(emul_insn(&c), EMUL_OK);
+	ck_assert(c.repeat && c.single_step);
+	ck_assert_uint_eq(c.regs[EMUL_RCX], 1);
+}
+END_TEST
+
+START_TEST(string_addresses_wrap_in_16_bits)
+{
+	start(EMUL_REAL);
+	c.regs[EMUL_RDI] = 0xabcdffff;
+	c.regs[EMUL_RCX] = 0xabcd0002;
+	c.regs[EMUL_RAX] = 0x5a;
+	ck_assert_int_eq(RUN("\xf3\xaa"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RDI], 0xabcd0001);
+	ck_assert_uint_eq(c.regs[EMUL_RCX], 0xabcd0000);
+	ck_assert_uint_eq(memory[0xffff], 0x5a);
+	ck_assert_uint_eq(memory[0], 0x5a);
+}
+END_TEST
+
+START_TEST(rep_insw_goes_in_blocks)
+{
+	unsigned int attempts, i;
+
+	start(EMUL_PROT32);
+	m.late = true;
+	c.regs[EMUL_RDX] = 0x1f0;
+	c.regs[EMUL_RDI] = DATA + 4096 - 512;
+	c.regs[EMUL_RCX] = 1024;
+	memcpy(memory + CODE, "\xf3\x66\x6d", 3);
+	ck_assert_int_eq(machine_run(&m, &c, &attempts), EMUL_OK);
+	/* 256 words to the page's end, then 512, then 256: each block waits once */
+	ck_assert_uint_eq(attempts, 6);
+	ck_assert_uint_eq(c.regs[EMUL_RDI], DATA + 4096 - 512 + 2048);
+	ck_assert_uint_eq(c.regs[EMUL_RCX], 0);
+	for (i = 0; i < 512; i++)
+		ck_assert_uint_eq(memory[DATA + 4096 - 512 + i], (u8)(0x1f0 * 3 + i));
+}
+END_TEST
+
+START_TEST(ins_checks_its_destination_before_the_port_is_read)
+{
+	start(EMUL_PROT32);
+	m.late = true;
+	c.regs[EMUL_RDI] = sizeof(memory);
+	c.regs[EMUL_RCX] = 4;
+	ck_fault("\xf3\x6c", EMUL_EXC_PF);
+	ck_assert(!m.pending);
+}
+END_TEST
+
+START_TEST(rep_outsb_from_memory_and_from_a_device)
+{
+	start(EMUL_PROT32);
+	c.regs[EMUL_RDX] = 0x3f8;
+	c.regs[EMUL_RSI] = DATA;
+	c.regs[EMUL_RCX] = 5;
+	memcpy(memory + DATA, "lodge", 5);
+	ck_assert_int_eq(RUN("\xf3\x6e"), EMUL_OK);
+	ck_assert_uint_eq(m.port_writes, 5);
+	ck_assert_uint_eq(m.port_log[4].data, 'e');
+	m.late = true;
+	c.regs[EMUL_RSI] = DEVICE;
+	c.regs[EMUL_RCX] = 3;
+	ck_assert_int_eq(RUN("\xf3\x6e"), EMUL_OK);
+	ck_assert_uint_eq(m.port_writes, 8);
+	ck_assert_uint_eq(m.port_log[7].data, device_value(DEVICE + 2) & 0xff);
+}
+END_TEST
+
+/* Another CPU changes the word between the read and the compare-exchange. */
+static int racing_read(struct emul_ctxt *ctxt, u64 linear, void *buf, unsigned int n, unsigned int flags)
+{
+	int r = machine_ops.read(ctxt, linear, buf, n, flags);
+
+	if (flags & EMUL_ACC_LOCKED)
+		memory[DATA] ^= 1;
+	return r;
+}
+
+START_TEST(locked_operation_that_loses_the_race_is_retried)
+{
+	struct emul_ops ops = machine_ops;
+
+	start(EMUL_LONG64);
+	ops.read = racing_read;
+	c.ops = &ops;
+	c.regs[EMUL_RBX] = DATA;
+	c.regs[EMUL_RAX] = 5;
+	ck_assert_int_eq(RUN("\xf0\x0f\xc1\x03"), EMUL_RETRY);
+	ck_assert_uint_eq(c.rip, CODE);
+	ck_assert_uint_eq(c.regs[EMUL_RAX], 5);
+	ck_assert_int_eq(RUN("\x0f\xc1\x03"), EMUL_OK);
+}
+END_TEST
+
+START_TEST(push_from_a_device_changes_nothing_before_it_is_complete)
+{
+	start(EMUL_LONG64);
+	m.late = true;
+	c.regs[EMUL_RBX] = DEVICE;
+	memcpy(memory + CODE, "\xff\x33", 2);
+	ck_assert_int_eq(emul_insn(&c), EMUL_IO_NEEDED);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], STACK);
+	ck_assert_uint_eq(peek(STACK - 8, 8), 0);
+	ck_assert_uint_eq(c.rip, CODE);
+	ck_assert_int_eq(c.regs_dirty, 0);
+}
+END_TEST
+
+START_TEST(vector_moves_reach_devices)
+{
+	start(EMUL_LONG64);
+	m.late = true;
+	c.regs[EMUL_RBX] = DEVICE;
+	ck_assert_int_eq(RUN("\x0f\x28\x0b"), EMUL_OK);
+	ck_assert_uint_eq(m.vec[1].q[1], device_value(DEVICE + 8));
+	ck_assert_int_eq(RUN("\xc5\xfc\x29\x0b"), EMUL_OK);
+	ck_assert_uint_eq(m.write_log[0].n, 32);
+	ck_assert_int_eq(RUN("\x0f\x6f\x03"), EMUL_OK);
+	ck_assert_uint_eq(m.mmx[0], device_value(DEVICE));
+	ck_assert_int_eq(RUN("\xd9\x3b"), EMUL_OK);
+	ck_assert_uint_eq(m.write_log[1].data, 0x37f);
+}
+END_TEST
+
+START_TEST(uncovered_instruction_is_unhandled_not_ud)
+{
+	start(EMUL_LONG64);
+	ck_assert_int_eq(RUN("\x0f\x05"), EMUL_UNHANDLED);
+	ck_assert_int_eq(RUN("\x66\x0f\x58\xc1"), EMUL_UNHANDLED);
+	ck_assert_uint_eq(c.d.len, 4);
+	ck_assert_uint_eq(c.rip, CODE);
+}
+END_TEST
+
+START_TEST(sixteen_bit_addressing)
+{
+	start(EMUL_REAL);
+	m.seg[EMUL_SS].base = 0x10000;
+	c.regs[EMUL_RBP] = 0xfff0;
+	c.regs[EMUL_RSI] = 0x0020;
+	poke(0x10000 + 0x10, 0x1234, 2);
+	ck_assert_int_eq(RUN("\x8b\x02"), EMUL_OK);	/* mov ax, [bp+si]: wraps, in SS */
+	ck_assert_uint_eq(c.regs[0], 0x1234);
+	m.seg[EMUL_DS].limit = 0xffffffff;
+	c.regs[EMUL_RBX] = 0x20000;
+	poke(0x20000, 0x5678, 2);
+	ck_assert_int_eq(RUN("\x67\x8b\x03"), EMUL_OK);	/* unreal mode */
+	ck_assert_uint_eq(c.regs[0], 0x5678);
+}
+END_TEST
+
+START_TEST(pushes_use_the_stack_segments_width)
+{
+	start(EMUL_PROT32);
+	m.seg[EMUL_SS].attr = 0x93;
+	c.regs[EMUL_RSP] = 0x12340002;
+	m.seg[EMUL_SS].limit = 0xffff;
+	ck_fault_error("\x50", EMUL_EXC_SS, 0);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], 0x12340002);
+	ck_assert_int_eq(RUN("\x66\x50"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RSP], 0x12340000);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("emul");
+	TCase *tc = tcase_create("decode");
+
+	tcase_add_loop_test(tc, length_is_that_of_the_manual, 0, ARRAY_SIZE(lengths));
+	tcase_add_test(tc, fetch_stops_at_the_page_when_the_instruction_does);
+	tcase_add_test(tc, fetch_faults_on_the_second_page_only_when_it_is_needed);
+	tcase_add_test(tc, fetch_crosses_pages);
+	tcase_add_test(tc, fetch_over_the_code_limit_is_gp);
+	tcase_add_test(tc, sixteen_bytes_are_gp);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("faults");
+	tcase_add_loop_test(tc, instruction_faults, 0, ARRAY_SIZE(faults));
+	tcase_add_test(tc, limit_is_gp_or_ss);
+	tcase_add_test(tc, expand_down_segments_are_valid_above_the_limit);
+	tcase_add_test(tc, segment_types_are_checked);
+	tcase_add_test(tc, real_mode_word_at_ffff_faults_without_error_code);
+	tcase_add_test(tc, non_canonical_is_gp_or_ss);
+	tcase_add_test(tc, alignment_check_needs_am_ac_and_cpl3);
+	tcase_add_test(tc, fpu_availability);
+	tcase_add_test(tc, unaligned_movaps_is_gp);
+	tcase_add_test(tc, sixteen_bit_addressing);
+	tcase_add_test(tc, pushes_use_the_stack_segments_width);
+	tcase_add_test(tc, uncovered_instruction_is_unhandled_not_ud);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("system");
+	tcase_add_test(tc, mov_cr_and_the_alternate_cr8);
+	tcase_add_test(tc, dr7_gd_and_cr4_de);
+	tcase_add_test(tc, lgdt_takes_24_bits_with_word_operands);
+	tcase_add_test(tc, sgdt_round_trip_in_64_bit_mode);
+	tcase_add_test(tc, lmsw_cannot_clear_pe);
+	tcase_add_test(tc, umip_hides_the_tables_from_user_code);
+	tcase_add_test(tc, msr_cpuid_tsc_hlt);
+	tcase_add_test(tc, sti_and_mov_ss_start_a_shadow);
+	tcase_add_test(tc, port_bitmap);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("far");
+	tcase_add_test(tc, real_mode_far_call_and_return);
+	tcase_add_test(tc, real_mode_int_and_iret);
+	tcase_add_test(tc, protected_int_is_handed_to_the_caller);
+	tcase_add_test(tc, real_to_protected_mode_far_jump);
+	tcase_add_loop_test(tc, far_jump_refuses, 0, ARRAY_SIZE(jumps));
+	tcase_add_test(tc, far_jump_to_absent_code_is_np);
+	tcase_add_test(tc, far_jump_checks_the_limit);
+	tcase_add_test(tc, conforming_code_keeps_the_privilege);
+	tcase_add_test(tc, call_gate_switches_the_stack_and_ret_switches_back);
+	tcase_add_test(tc, call_gate_failures_leave_everything_alone);
+	tcase_add_test(tc, iret_to_user_mode);
+	tcase_add_test(tc, user_iret_cannot_change_iopl_and_if);
+	tcase_add_test(tc, iret_to_vm86);
+	tcase_add_test(tc, iretq_always_pops_the_stack_pointer);
+	tcase_add_test(tc, long_mode_far_jump_to_compatibility_mode);
+	tcase_add_loop_test(tc, segment_load, 0, ARRAY_SIZE(loads));
+	tcase_add_test(tc, real_mode_segment_load_keeps_the_limit);
+	tcase_add_test(tc, ltr_marks_busy_once);
+	tcase_add_test(tc, lar_lsl_verr_verw);
+	tcase_add_test(tc, task_switch_by_call_and_back_by_iret);
+	tcase_add_test(tc, task_gate_pushes_the_error_code);
+	tcase_add_test(tc, bad_segments_of_a_new_task_fault_in_it);
+	tcase_add_test(tc, task_switch_to_a_busy_task_is_gp);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("devices");
+	tcase_add_test(tc, mmio_read_completes_after_one_round);
+	tcase_add_test(tc, mmio_read_modify_write);
+	tcase_add_test(tc, rep_movs_from_a_device_reads_every_word_once);
+	tcase_add_test(tc, rep_movs_to_a_device_keeps_the_order);
+	tcase_add_test(tc, rep_faults_with_the_earlier_iterations_done);
+	tcase_add_test(tc, rep_is_cut_at_the_limit);
+	tcase_add_test(tc, rep_single_steps);
+	tcase_add_test(tc, string_addresses_wrap_in_16_bits);
+	tcase_add_test(tc, rep_insw_goes_in_blocks);
+	tcase_add_test(tc, ins_checks_its_destination_before_the_port_is_read);
+	tcase_add_test(tc, rep_outsb_from_memory_and_from_a_device);
+	tcase_add_test(tc, locked_operation_that_loses_the_race_is_retried);
+	tcase_add_test(tc, push_from_a_device_changes_nothing_before_it_is_complete);
+	tcase_add_test(tc, vector_moves_reach_devices);
+	suite_add_tcase(s, tc);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(suite());
+	int failed;
+
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
