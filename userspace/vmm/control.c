@@ -413,7 +413,8 @@ int control_print_plan(const char *name, const char *device, const char *kernel,
 	for (i = 0; i < disks; i++)
 		json_object_array_add(list, json_object_new_string(disk[i]));
 	json_object_object_add(o, "disks", list);
-	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+						     JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(o);
 	return LODGE_EXIT_OFF;
 }

@@ -1,0 +1,73 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# cli.sh - what `lodge` answers without any guest: usage, errors, exit codes.
+# BOX: none
+# shellcheck shell=dash
+n=0 failed=0
+lodge=${LODGE:-$(dirname "$0")/../../build/lodge}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export LODGE_RUN_DIR="$work/run"
+
+result()
+{
+	n=$((n + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $n - $2"
+	else
+		failed=1
+		echo "not ok $n - $2 # $(echo "${3:-}" | tr '\r\n#' '   ' | tail -c 300)"
+	fi
+}
+
+# expect STATUS TEXT WHAT COMMAND...: exit status, and a text in the output.
+expect()
+{
+	want=$1 text=$2 what=$3
+	shift 3
+	timeout 20 "$@" >"$work/out" 2>&1 </dev/null
+	status=$?
+	[ $status = "$want" ] && grep -q -- "$text" "$work/out"
+	result $? "$what" "status $status: $(cat "$work/out")"
+}
+
+head -c 100000 /dev/urandom >"$work/noise"
+printf '\177ELF' >"$work/elf"
+head -c 3000 /dev/zero >>"$work/elf"
+: >"$work/empty"
+for k in /boot/vmlinuz-*-cloud-amd64; do
+	head -c 20000 "$k" >"$work/short"
+done
+
+expect 2 Usage: "no command: usage" "$lodge"
+expect 0 Commands: "--help lists the commands" "$lodge" --help
+expect 0 'lodge [0-9]' "--version" "$lodge" --version
+expect 2 'unknown command' "an unknown command" "$lodge" frobnicate
+expect 0 Examples: "run --help has examples" "$lodge" run --help
+expect 2 'unknown option' "an unknown option" "$lodge" run --frobnicate
+expect 2 'needs a value' "an option without its value" "$lodge" run -m
+expect 2 'no size' "a memory size that is none" "$lodge" run -m 12Q
+expect 2 'between 16M' "too little memory" "$lodge" run -m 1
+expect 2 'too large' "a size that overflows" "$lodge" run -m 99999999999999T
+expect 2 'number from 1' "no CPU" "$lodge" run -c 0
+expect 2 'is no name' "a name with a slash" "$lodge" run --name ../x
+expect 2 'does not know' "an unknown console" "$lodge" run --console com7
+expect 2 "behind '--'" "an empty command" "$lodge" run --
+expect 3 'No such file' "a kernel that is not there" "$lodge" run --device /dev/null -k "$work/none"
+expect 3 'No such file' "an initrd that is not there" "$lodge" run -k "$work/noise" -i "$work/none"
+expect 4 'doctor' "a device that is not there" "$lodge" run --device "$work/none" -k "$work/noise"
+expect 4 'no hypervisor' "a device that is something else" "$lodge" run --device /dev/null -k "$work/noise"
+expect 0 '"memory": 134217728' "--dry-run --json needs no device" \
+	"$lodge" run --dry-run --json -m 128 -k "$work/noise"
+expect 0 '^\[\]' "list --json without guests" "$lodge" list --json
+expect 1 'no guest named' "info of no guest" "$lodge" info nobody
+expect 2 'which guest' "stop without a name" "$lodge" stop
+expect 2 'no name of a guest' "a name that leaves the run directory" "$lodge" kill ../../etc
+expect 0 'complete -F' "completion for bash" "$lodge" completion
+expect 1 'device' "doctor finds that the device is missing" "$lodge" doctor --device "$work/none"
+"$lodge" doctor --json --device "$work/none" | python3 -c 'import json,sys; json.load(sys.stdin)'
+result $? "doctor --json is JSON"
+"$lodge" completion | bash -n
+result $? "the completion is a script"
+echo "1..$n"
+exit $failed

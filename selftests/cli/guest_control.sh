@@ -1,0 +1,108 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# guest_control.sh - a running guest seen and steered from outside.
+# BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz
+# NODES: kvm lodge
+# TIMEOUT: 400
+# shellcheck shell=dash disable=SC2016,SC2317
+n=0 failed=0
+node=${1:-${NODE:-/dev/lodge}}
+
+result()
+{
+	n=$((n + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $n - $2"
+	else
+		failed=1
+		echo "not ok $n - $2 # $(echo "${3:-}" | tr '\r\n#' '   ' | tail -c 300)"
+	fi
+}
+
+# wait_for SECONDS COMMAND...
+wait_for()
+{
+	left=$(($1 * 5))
+	shift
+	until "$@"; do
+		left=$((left - 1))
+		[ $left -gt 0 ] || return 1
+		sleep 0.2
+	done
+}
+
+logged() { lodge log one 2>/dev/null | grep -q "$1"; }
+gone() { ! lodge info one >/dev/null 2>&1; }
+
+# A root of busybox alone, with a shell on the console.
+mkdir -p root/bin root/dev root/proc root/sys
+cp /bin/busybox root/bin/
+cat >root/init <<'I'
+#!/bin/busybox sh
+/bin/busybox mount -t proc p /proc
+/bin/busybox mount -t devtmpfs d /dev
+echo guest is up
+case $(/bin/busybox cat /proc/cmdline) in
+*do=spin*) while :; do :; done ;;
+esac
+exec /bin/busybox sh </dev/console >/dev/console 2>&1
+I
+chmod 755 root/init
+(cd root && find . | cpio -o -H newc 2>/dev/null) >root.cpio
+
+start()
+{
+	lodge run --device "$node" -q --name one -m 128 -k vmlinuz -i root.cpio --net none \
+		--console ttyS0 -a "quiet no_timer_check do=$1" </dev/null >run.out 2>&1 &
+	pid=$!
+}
+
+start shell
+wait_for 60 logged 'guest is up'
+result $? "the log holds what the guest has printed" "$(cat run.out)"
+lodge list --names | grep -qx one
+result $? "list shows it"
+lodge info --json one | grep -q '"state": "running"'
+result $? "info says that it runs"
+(echo 'echo answer $((6 * 7))'; sleep 5) | timeout 10 lodge console one >console.out 2>&1
+grep -q 'guest is up' console.out
+result $? "the console shows what was printed before"  "$(cat console.out)"
+grep -q 'answer 42' console.out
+result $? "the console carries input and output" "$(cat console.out)"
+timeout 20 lodge run --device "$node" -q --name one -m 128 -k vmlinuz >second.out 2>&1 </dev/null
+[ $? = 3 ] && grep -q 'runs already' second.out
+result $? "a second guest of that name is refused" "$(cat second.out)"
+lodge pause one && lodge info one | grep -q 'state *paused'
+result $? "pause"
+lodge resume one && lodge info one | grep -q 'state *running'
+result $? "resume"
+lodge stop --timeout 1 one >stop.out 2>&1
+[ $? = 1 ] && grep -q 'still runs' stop.out
+result $? "stop says when the guest does not heed the button" "$(cat stop.out)"
+lodge stop --timeout 1 --force one
+result $? "stop --force ends it"
+wait $pid
+[ $? = 15 ]
+result $? "its exit code says that it was ended from outside"
+lodge list --json | grep -q '^\[\]'
+result $? "nothing is left in the list"
+
+start spin
+wait_for 60 logged 'guest is up'
+kill -9 $pid
+wait $pid 2>/dev/null
+lodge list --json | grep -q '^\[\]'
+result $? "a guest whose process was killed is not listed"
+start spin
+wait_for 60 logged 'guest is up'
+result $? "its name can be taken again" "$(cat run.out)"
+before=$(date +%s)
+lodge kill one
+result $? "a guest that spins is killed"
+[ $(($(date +%s) - before)) -le 5 ]
+result $? "at once"
+wait $pid
+wait_for 5 gone
+result $? "and gone"
+echo "1..$n"
+exit $failed
