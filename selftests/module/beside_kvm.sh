@@ -17,7 +17,7 @@ result()
 }
 
 # Its own TAP lines are not this test's.
-printf '#!/bin/sh\n./create_vm "$@" >/tmp/vm.$$ 2>\&1 && exit\ncat /tmp/vm.$$ >\&2\nexit 1\n' >create_vm_quiet
+printf '#!/bin/sh\n./create_vm "$@" >/tmp/vm.$$ 2>&1 && exit\ncat /tmp/vm.$$ >&2\nexit 1\n' >create_vm_quiet
 chmod 755 create_vm_quiet
 modprobe kvm-amd
 insmod lodge.ko 2>err

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # no_svm.sh - without SVM the module refuses to load, and says why.
-# BOX: --no-module --file build/lodge.ko --cpu max,-svm
+# BOX: --no-module --file build/lodge.ko --cpu EPYC,-svm
 if insmod lodge.ko 2>err; then
 	echo "not ok 1 - insmod is refused"
 else
