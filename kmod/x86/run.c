@@ -289,6 +289,8 @@ int lodge_arch_vcpu_run(struct lodge_vcpu *core)
 		r = -EINVAL;
 		goto out;
 	}
+	if (run_wants_irq_window(vcpu))
+		lodge_request(core, LODGE_REQ_EVENT);
 	complete = vcpu->complete;
 	if (complete) {
 		vcpu->complete = NULL;
