@@ -64,7 +64,7 @@ command_is()
 	timeout 100 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none \
 		--timeout 90 -a no_timer_check -- "$@" <in >out 2>err
 	status=$?
-	[ $status = "$want" ] && [ "$(cat out)" = "$wout" ] && grep -q -- "$werr" err
+	[ $status = "$want" ] && [ "$(cat out)" = "$wout" ] && { [ -z "$werr" ] || grep -q -- "$werr" err; }
 	result $? "$what" "status $status out '$(cat out)' err '$(cat err)'"
 }
 

@@ -84,7 +84,7 @@ BEGIN {
 	may["virtio"] = "common board block net"
 	may["vmm"] = "common board dev virtio block vhd net repl"
 	may["liblodge"] = "common"
-	may["cli"] = ""
+	may["cli"] = "common"
 }
 $3 == "?" || $3 ~ /^include\/(lodge|uapi)\// { next }
 {
