@@ -46,6 +46,7 @@ struct sector {
 	bool fuzzy;		/* any of them, not only the newest */
 	bool busy;
 	uint32_t value[CANDIDATES];
+	bool maybe[CANDIDATES];		/* a discard or failed write: may have done nothing */
 	uint64_t when[CANDIDATES];	/* completion stamp */
 };
 
@@ -104,6 +105,7 @@ static void settle(struct sector *s, uint32_t value)
 	s->count = 1;
 	s->fuzzy = false;
 	s->value[0] = value;
+	s->maybe[0] = false;
 	s->when[0] = 0;
 }
 
@@ -114,6 +116,7 @@ static void sector_add(struct model *m, struct sector *s, uint32_t value)
 		ck_abort_msg("model: a sector has too many candidates");
 	}
 	s->value[s->count] = value;
+	s->maybe[s->count] = false;
 	s->when[s->count] = m->stamp;
 	s->count++;
 }
@@ -137,6 +140,7 @@ static void sector_check(struct model *m, uint32_t n, const uint8_t *p)
 		      n, value, s->count, s->value[s->count - 1], s->value[0]);
 	/* What the last discard or failed write has come to is known now. */
 	s->value[s->count - 1] = value;
+	s->maybe[s->count - 1] = false;
 	s->fuzzy = false;
 }
 
@@ -168,10 +172,8 @@ static void op_done(struct vhd_request *req, int error)
 		case VHD_DISCARD:
 			/* Entered as a candidate at submission; complete now. */
 			s->when[s->count - 1] = m->stamp;
-			if (error || req->op == VHD_DISCARD)
-				s->fuzzy = true;
-			else
-				s->fuzzy = false;
+			s->fuzzy = error || req->op == VHD_DISCARD;
+			s->maybe[s->count - 1] = s->fuzzy;
 			break;
 		default:
 			break;
@@ -186,11 +188,12 @@ static void op_done(struct vhd_request *req, int error)
 			/* A value that a read may still turn out to be is kept. */
 			if (s->fuzzy || s->busy)
 				continue;
-			while (last > 0 && s->when[last] > op->stamp)
+			while (last > 0 && (s->when[last] > op->stamp || s->maybe[last]))
 				last--;
 			for (j = 0; j + last < s->count; j++) {
 				s->value[j] = s->value[j + last];
 				s->when[j] = s->when[j + last];
+				s->maybe[j] = s->maybe[j + last];
 			}
 			s->count -= last;
 		}
@@ -263,7 +266,8 @@ static void model_close(struct model *m)
 	}
 }
 
-static void read_everything(struct model *m)
+/* @final: what is read is stable, nothing else can show up later. */
+static void read_everything(struct model *m, bool final)
 {
 	uint8_t *buf = malloc(DISK_BYTES);
 	uint32_t i;
@@ -271,7 +275,8 @@ static void read_everything(struct model *m)
 	ck_assert_int_eq(vhd_pread(m->q[0], buf, DISK_BYTES, 0), 0);
 	for (i = 0; i < SECTORS; i++) {
 		sector_check(m, i, buf + i * 512);
-		settle(&m->s[i], sector_value(buf + i * 512, i));
+		if (final)
+			settle(&m->s[i], sector_value(buf + i * 512, i));
 	}
 	free(buf);
 }
@@ -303,7 +308,7 @@ static void model_cut(struct model *m)
 	for (i = 0; i < (int)SECTORS; i++)
 		m->s[i].fuzzy = true;
 	model_open(m);
-	read_everything(m);
+	read_everything(m, true);
 }
 
 static struct op *op_idle(struct model *m)
@@ -539,11 +544,14 @@ static void model_run(const char *kind, uint32_t block_size, uint64_t ops)
 			model_open(&m);
 		} else if (!rnd(2000)) {
 			drain(&m);
-			read_everything(&m);
+			read_everything(&m, false);
 		}
 	}
 	drain(&m);
-	read_everything(&m);
+	read_everything(&m, false);
+	model_close(&m);
+	model_open(&m);
+	read_everything(&m, false);
 	model_close(&m);
 	printf("# %s, block %u: %llu cuts, %llu flushes, file of %llu\n", kind, block_size,
 	       (unsigned long long)m.cuts, (unsigned long long)m.flushes,
@@ -614,7 +622,7 @@ static void fail_run(const char *kind, uint64_t n, uint64_t count)
 		m.s[i].fuzzy = true;
 	m.may_fail = false;
 	model_open(&m);
-	read_everything(&m);
+	read_everything(&m, true);
 	model_close(&m);
 	model_free(&m);
 }

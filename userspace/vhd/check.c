@@ -103,10 +103,7 @@ static void check_entry(struct search *x, uint32_t block)
 	if (at < l->meta_end)
 		found(x, VHD_CORRUPT, "block %u lies at %llu and overwrites the image's metadata (which ends at %llu)",
 		      block, (unsigned long long)at, (unsigned long long)l->meta_end);
-	else if (at + bitmap > limit && !l->trailing)
-		found(x, VHD_LEAK, "block %u was allocated at %llu but never written before the image was left",
-		      block, (unsigned long long)at);
-	else if (at + bitmap > limit)
+	else if (at >= limit || (!l->trailing && layout_block_needs(l, x->bat[block]) > limit))
 		found(x, VHD_CORRUPT, "block %u lies at %llu, behind the end of the data (%llu)", block,
 		      (unsigned long long)at, (unsigned long long)limit);
 	else if (end > limit && l->trailing)

@@ -339,7 +339,9 @@ void vhd_footer_lint(const void *raw, uint32_t now, vhd_lint_fn found, void *opa
 		found(opaque, VHD_NOTE, "footer: the creation time lies in the future");
 	g = (struct vhd_geometry){ be16toh(d.cylinders), d.heads, d.sectors_per_track };
 	most = vhd_geometry_of(be64toh(d.current_size) / VHD_SECTOR);
+	/* The largest geometry stands for "not expressible". */
 	if (vhd_geometry_sectors(g) > vhd_geometry_sectors(most) &&
+	    vhd_geometry_sectors(g) != 65535ull * 16 * 255 &&
 	    vhd_geometry_sectors(g) * VHD_SECTOR > be64toh(d.current_size))
 		found(opaque, VHD_NOTE, "footer: the geometry is larger than the disk");
 	if (d.saved_state > 1)

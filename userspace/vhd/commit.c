@@ -10,8 +10,8 @@
  *	STAGE	copies of the dirty bitmaps are taken; a differencing image is
  *		synced here, since a bit must not precede its sector
  *	MAPS	bitmaps are written, all in parallel
- *	BARRIER	only where blocks were put on bytes not known to be zero: sync,
- *		then their entries may show
+ *	BARRIER	only where blocks were put on bytes not known to be zero or the
+ *		file has grown: sync, then their entries may show
  *	TABLE	dirty units of the table are written, all in parallel
  *	SYNC	one sync for everything, the guest's data included
  *
@@ -127,6 +127,8 @@ static void commit_done(struct store_io *io, int error)
 		c->error = error;
 	if (io->op == STORE_SYNC && error)
 		v->poisoned = error;
+	if (io->op == STORE_SYNC && !error)
+		v->durable_size = c->size;
 	if (io->op == STORE_WRITE)
 		atomic_fetch_add(&v->written, 1);
 	if (cio->bitmap) {
@@ -186,6 +188,7 @@ static void put_sync(struct vhd *v)
 	struct commit_io *cio = idle_io(v->commit.queue);
 
 	cio->bitmap = NULL;
+	v->commit.size = v->store->size;
 	put_io(v, cio, STORE_SYNC, 0, 0);
 }
 

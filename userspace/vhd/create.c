@@ -45,7 +45,13 @@ static int footer_make(const struct vhd_params *p, uint64_t size, struct vhd_foo
 	f->creator_os = 0x5769326b;
 	f->original_size = size;
 	f->current_size = size;
+	/*
+	 * QEMU goes by the geometry for creators it does not know, unless it is
+	 * the largest there is: say that wherever the true one would lose sectors.
+	 */
 	f->geometry = vhd_geometry_of(size / VHD_SECTOR);
+	if (vhd_geometry_sectors(f->geometry) != size / VHD_SECTOR)
+		f->geometry = (struct vhd_geometry){ 65535, 16, 255 };
 	f->type = p->type;
 	memcpy(f->uuid, p->uuid, 16);
 	return vhd_uuid_null(f->uuid) ? make_uuid(f->uuid) : 0;

@@ -84,6 +84,7 @@ struct commit {
 	uint32_t cursor;		/* (C) */
 	uint32_t slot_cursor;		/* (C) */
 	uint64_t generation;		/* (C) */
+	uint64_t size;			/* (C) of the file when the sync was started */
 };
 
 struct vhd {
@@ -135,6 +136,7 @@ struct vhd {
 
 	atomic_ullong written;		/* counts completed changes of the file */
 	uint64_t synced;		/* (L) value of written that is stable */
+	uint64_t durable_size;		/* (L) of the file; entries beyond wait for a barrier */
 	int poisoned;			/* (L) -errno of a failed sync: sticky */
 	bool touched;			/* (L) something was changed since open */
 };
@@ -323,9 +325,11 @@ struct layout {
 int layout_read(struct store *s, struct layout *l, struct vhd_error *err);
 /* The table in host order, malloc'd. */
 int layout_table(struct store *s, const struct layout *l, uint32_t **bat, struct vhd_error *err);
-/* What every user of the table relies on; drops what a crash cut off. */
-int layout_table_check(struct store *s, const struct layout *l, uint32_t *bat, uint64_t *last,
-		       uint32_t *dropped, struct vhd_error *err);
+/* What every user of the table relies on; *@last is where the last block ends. */
+int layout_table_check(const struct layout *l, const uint32_t *bat, uint64_t *last,
+		       struct vhd_error *err);
+/* Where a file must reach for the block at @sector to be whole enough. */
+uint64_t layout_block_needs(const struct layout *l, uint32_t sector);
 bool layout_pages(const struct layout *l, const uint32_t *bat);
 
 /* create.c */

@@ -4,9 +4,9 @@
  *
  * The trailing footer rules. Without a valid one (512 bytes at the end, or 511
  * for the oldest tools) the copy at offset 0 does, which dynamic and
- * differencing images have; such an image was not closed properly. Its table
- * may then name blocks behind the end of the file: nothing of them can have
- * been flushed, since a flush includes the file's size, so they are dropped.
+ * differencing images have; such an image was not closed properly. A block
+ * behind the end of the file is damage even then: we never let an entry reach
+ * the disk before the file's size has, so the file was cut short.
  */
 #include <endian.h>
 #include <errno.h>
@@ -194,14 +194,22 @@ static int check_overlap(const struct layout *l, const uint32_t *bat, uint32_t *
 	return 0;
 }
 
-int layout_table_check(struct store *s, const struct layout *l, uint32_t *bat, uint64_t *last,
-		       uint32_t *dropped, struct vhd_error *err)
+uint64_t layout_block_needs(const struct layout *l, uint32_t sector)
 {
-	uint32_t bitmap = vhd_bitmap_bytes(l->header.block_size), i;
-	uint32_t *sorted;
+	uint64_t end = (uint64_t)sector * VHD_SECTOR + vhd_bitmap_bytes(l->header.block_size);
+
+	/* Other tools leave the last block short where nothing was written. */
+	if (!memcmp(l->footer.creator, "ldge", 4))
+		end += l->header.block_size;
+	return end;
+}
+
+int layout_table_check(const struct layout *l, const uint32_t *bat, uint64_t *last,
+		       struct vhd_error *err)
+{
+	uint32_t *sorted, i;
 	int ret;
 
-	*dropped = 0;
 	for (i = 0; i < l->header.max_entries; i++) {
 		uint64_t at = (uint64_t)bat[i] * VHD_SECTOR;
 
@@ -210,15 +218,10 @@ int layout_table_check(struct store *s, const struct layout *l, uint32_t *bat, u
 		if (at < l->meta_end)
 			return vhd_fail(err, EUCLEAN, "block %u lies at %llu, inside the metadata; 'lodge img check' tells more",
 					i, (unsigned long long)at);
-		if (at + bitmap <= l->footer_at)
-			continue;
-		if (l->trailing)
-			return vhd_fail(err, EUCLEAN, "block %u lies at %llu, behind the end of the file; 'lodge img check' tells more",
-					i, (unsigned long long)at);
-		bat[i] = VHD_UNUSED;
-		++*dropped;
+		if (layout_block_needs(l, bat[i]) > l->footer_at)
+			return vhd_fail(err, EUCLEAN, "block %u lies at %llu, behind the end of the data at %llu: the file was cut short; 'lodge img check' tells more",
+					i, (unsigned long long)at, (unsigned long long)l->footer_at);
 	}
-	(void)s;
 	sorted = malloc((size_t)l->header.max_entries * sizeof(*sorted));
 	if (!sorted)
 		return vhd_fail(err, ENOMEM, "out of memory for checking the block table");

@@ -3,10 +3,9 @@
  * Opening and closing images.
  *
  * Opening for reading changes nothing. Opening for writing repairs what an
- * unclean end has left: a table entry without a block behind it goes, what
- * lies behind the last block is cut off (so that everything beyond is zero
- * again, which block allocation relies on), and the trailing footer comes back
- * at close. Closing runs a last commit, cuts the file to its end and writes
+ * unclean end has left: what lies behind the last block is cut off (so that
+ * everything beyond is zero again, which block allocation relies on), and the
+ * trailing footer comes back at close. Closing runs a last commit, cuts the file to its end and writes
  * the footer there, synced before and after.
  */
 #include <errno.h>
@@ -54,6 +53,8 @@ static int repair(struct vhd *v, const struct layout *l, uint64_t last, struct v
 		ret = s->ops->truncate(s, round_up(end + VHD_FOOTER_BYTES, PAGE_BYTES));
 		if (!ret && l->footer_at % VHD_SECTOR == 0)
 			ret = s->ops->pwrite(s, zeros, sizeof(zeros), l->footer_at);
+		if (!ret)
+			ret = s->ops->sync(s);
 		v->killed = true;
 		v->touched = true;
 	}
@@ -88,7 +89,6 @@ static uint64_t place_next(const struct vhd *v, const struct layout *l, uint64_t
 
 static int blocks_setup(struct vhd *v, const struct layout *l, struct vhd_error *err)
 {
-	uint32_t dropped, i;
 	uint64_t last;
 	int ret;
 
@@ -102,7 +102,7 @@ static int blocks_setup(struct vhd *v, const struct layout *l, struct vhd_error 
 	v->killed = !l->trailing;
 	ret = layout_table(v->store, l, &v->bat, err);
 	if (!ret)
-		ret = layout_table_check(v->store, l, v->bat, &last, &dropped, err);
+		ret = layout_table_check(l, v->bat, &last, err);
 	if (ret)
 		return ret;
 	v->page_meta = layout_pages(l, v->bat);
@@ -123,10 +123,7 @@ static int blocks_setup(struct vhd *v, const struct layout *l, struct vhd_error 
 		ret = alloc_init(v, place_next(v, l, last));
 	if (ret)
 		return vhd_fail(err, -ret, "out of memory");
-	for (i = 0; dropped && i < v->table_units; i++) {
-		map_set(v->table_dirty, i);
-		v->table_dirty_count++;
-	}
+	v->durable_size = v->store->size;
 	return 0;
 }
 

@@ -11,7 +11,8 @@
  * Elsewhere a unit is a sector.
  *
  * Two bit maps hide entries: where a block's place may hold old bytes, the
- * entry must not reach the disk before the block's bitmap has. `hide_new`
+ * entry must not reach the disk before the block's bitmap has; and where the
+ * file has just grown, not before its new size has. `hide_new`
  * collects, the commit moves it to `hide_sync`, and after its barrier the
  * entries show.
  */
@@ -97,7 +98,8 @@ void table_set(struct vhd *v, uint32_t block, uint32_t sector)
 		map_clear(v->hide_sync, block);
 		v->hidden_sync--;
 	}
-	if (sector != VHD_UNUSED && v->barrier) {
+	if (sector != VHD_UNUSED &&
+	    (v->barrier || (!v->store->device && alloc_data_end(v, sector) > v->durable_size))) {
 		map_set(v->hide_new, block);
 		v->hidden_new++;
 	}
