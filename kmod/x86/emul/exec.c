@@ -168,9 +168,11 @@ int emul_movbe(struct emul_ctxt *ctxt)
 	return EMUL_OK;
 }
 
-/* There is no 16-bit form: the prefix would select another column of the table. */
+/* There is no 16-bit form. */
 int emul_movnti(struct emul_ctxt *ctxt)
 {
+	if (ctxt->d.bytes == 2)
+		ctxt->d.bytes = 4;
 	return emul_mov_rm_r(ctxt);
 }
 
@@ -283,7 +285,7 @@ int emul_cmpxchg8b(struct emul_ctxt *ctxt)
 		flags |= FL_ZF;
 	}
 	if (d->lock)
-		r = ctxt->ops->cmpxchg(ctxt, linear, old, new, half * 2, 0);
+		r = (ctxt->ops->cmpxchg)(ctxt, linear, old, new, half * 2, 0);
 	else
 		r = ctxt->ops->write(ctxt, linear, new, half * 2, 0);
 	if (r)

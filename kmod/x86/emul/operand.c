@@ -198,7 +198,7 @@ int emul_rm_store(struct emul_ctxt *ctxt, unsigned int n, u64 old, u64 value)
 	if (!ctxt->d.mem || !ctxt->d.lock)
 		return emul_rm_write(ctxt, n, value);
 	r = emul_linear(ctxt, ctxt->d.seg, ctxt->d.ea, n, EMUL_ACC_WRITE, &linear);
-	return r ? r : ctxt->ops->cmpxchg(ctxt, linear, &old, &value, n, 0);
+	return r ? r : (ctxt->ops->cmpxchg)(ctxt, linear, &old, &value, n, 0);
 }
 
 int emul_sys_read(struct emul_ctxt *ctxt, u64 linear, void *buf, unsigned int n)

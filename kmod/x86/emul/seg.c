@@ -68,7 +68,7 @@ int emul_desc_update(struct emul_ctxt *ctxt, struct emul_desc *desc, u64 bits)
 	desc->lo |= bits;
 	if (!emul_lma(ctxt))
 		linear = (u32)linear;
-	return ctxt->ops->cmpxchg(ctxt, linear, &old, &desc->lo, 8, EMUL_ACC_SYSTEM);
+	return (ctxt->ops->cmpxchg)(ctxt, linear, &old, &desc->lo, 8, EMUL_ACC_SYSTEM);
 }
 
 /* Set the accessed bit of a code or data descriptor. */

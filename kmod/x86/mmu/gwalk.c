@@ -250,7 +250,7 @@ static int gw_set_bits(struct gw_walk *w)
 			new |= GW_D;
 		if (new == old)
 			continue;
-		r = w->ops->cmpxchg(w->opaque, w->addr[level], old, new, w->mode.entry_size);
+		r = (w->ops->cmpxchg)(w->opaque, w->addr[level], old, new, w->mode.entry_size);
 		if (r)
 			return r;
 	}
