@@ -42,8 +42,10 @@ struct lodge_memslots {
 int lodge_memslots_init(struct lodge_vm *vm);
 void lodge_memslots_destroy(struct lodge_vm *vm);
 
-/* KVM_SET_USER_MEMORY_REGION.  @id may be a private one.  Takes slots_lock (the _locked form has it held).
- * -EINVAL, -EEXIST (overlap), -ENOMEM. */
+/*
+ * KVM_SET_USER_MEMORY_REGION.  @id may be a private one.  Takes slots_lock (the _locked form has it held).
+ * -EINVAL, -EEXIST (overlap), -ENOMEM.
+ */
 int lodge_memslot_set(struct lodge_vm *vm, const struct kvm_userspace_memory_region *mem);
 int lodge_memslot_set_locked(struct lodge_vm *vm, const struct kvm_userspace_memory_region *mem);
 
@@ -77,8 +79,10 @@ int lodge_guest_clear(struct lodge_vm *vm, gpa_t gpa, unsigned long len);
 void lodge_mark_dirty(struct lodge_vm *vm, gfn_t gfn);
 void lodge_slot_mark_dirty(struct lodge_vm *vm, const struct lodge_memslot *slot, gfn_t gfn);
 
-/* A guest structure that the kernel reads or writes often (pvclock, PV EOI): the hva is looked up again only when the slots
- * changed. */
+/*
+ * A guest structure that the kernel reads or writes often (pvclock, PV EOI): the hva is looked up again only when the slots
+ * changed.
+ */
 struct lodge_guest_cache {
 	u64 generation;
 	gpa_t gpa;

@@ -26,9 +26,9 @@ struct lodge_vcpu;
 	X(exceptions, COUNT) X(pf_taken, COUNT) X(pf_fixed, COUNT) X(pf_mmio, COUNT) X(tlb_flush, COUNT) X(invlpg, COUNT) \
 	X(msr_exits, COUNT) X(cpuid_exits, COUNT) X(preemption_reported, COUNT) X(guest_mode, FLAG)
 
-#define LODGE_STAT_FIELD(name, kind) u64 name;
-struct lodge_vm_stats { LODGE_VM_STATS(LODGE_STAT_FIELD) };
-struct lodge_vcpu_stats { LODGE_VCPU_STATS(LODGE_STAT_FIELD) };
+#define LODGE_STAT_FIELD(name, kind) name,
+struct lodge_vm_stats { u64 LODGE_VM_STATS(LODGE_STAT_FIELD) unused; };
+struct lodge_vcpu_stats { u64 LODGE_VCPU_STATS(LODGE_STAT_FIELD) unused; };
 
 /* debugfs: lodge/PID-FD/stats and lodge/PID-FD/vcpuN/stats; gone before the object is.  Failures are harmless. */
 void lodge_stats_init(void);

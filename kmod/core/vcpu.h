@@ -62,9 +62,10 @@ struct lodge_vcpu {
 
 static inline void lodge_request(struct lodge_vcpu *vcpu, int req)
 {
-	/* Pairs with lodge_request_pending's reader on the entry path: set the bit before looking at ->mode. */
+	/* What the request is about is visible before its bit. */
 	smp_mb__before_atomic();
 	set_bit(req, &vcpu->requests);
+	/* Pairs with the entry path: the bit is set before ->mode is looked at. */
 	smp_mb__after_atomic();
 }
 
@@ -73,6 +74,7 @@ static inline bool lodge_request_take(struct lodge_vcpu *vcpu, int req)
 	if (!test_bit(req, &vcpu->requests))
 		return false;
 	clear_bit(req, &vcpu->requests);
+	/* Pairs with lodge_request(): what it was about is seen. */
 	smp_mb__after_atomic();
 	return true;
 }

@@ -30,6 +30,7 @@
 #include "core/vm.h"
 
 #define STOP_WAIT_MS	5000
+#define STOP_STEP_MS	20
 
 static DEFINE_MUTEX(vms_lock);
 static LIST_HEAD(vms);		/* vms_lock */
@@ -38,7 +39,7 @@ static LIST_HEAD(vms);		/* vms_lock */
 
 struct lodge_vcpu *lodge_vm_vcpu(struct lodge_vm *vm, unsigned int i)
 {
-	unsigned int n = smp_load_acquire(&vm->nr_vcpus);
+	unsigned int n = lodge_nr_vcpus(vm);
 
 	if (i >= n)
 		return NULL;
@@ -212,8 +213,8 @@ void lodge_vms_stop(void)
 	list_for_each_entry(vm, &vms, link)
 		vm_kill(vm, true);
 	list_for_each_entry(vm, &vms, link) {
-		for (ms = 0; ms < STOP_WAIT_MS && vm_loaded(vm); ms++)
-			msleep(1);
+		for (ms = 0; ms < STOP_WAIT_MS && vm_loaded(vm); ms += STOP_STEP_MS)
+			msleep(STOP_STEP_MS);
 	}
 	mutex_unlock(&vms_lock);
 }

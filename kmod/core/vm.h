@@ -104,8 +104,14 @@ struct lodge_vcpu *lodge_vm_vcpu(struct lodge_vm *vm, unsigned int i);
 /* The vCPU with identifier @id (KVM_CREATE_VCPU's argument), or NULL. */
 struct lodge_vcpu *lodge_vm_vcpu_by_id(struct lodge_vm *vm, u32 id);
 
+static inline unsigned int lodge_nr_vcpus(const struct lodge_vm *vm)
+{
+	/* Pairs with the publication of a vCPU: who sees the number sees the vCPU. */
+	return smp_load_acquire(&vm->nr_vcpus);
+}
+
 #define lodge_for_each_vcpu(i, vcpu, vm) \
-	for ((i) = 0; (i) < smp_load_acquire(&(vm)->nr_vcpus) && ((vcpu) = lodge_vm_vcpu((vm), (i))); (i)++)
+	for ((i) = 0; (i) < lodge_nr_vcpus(vm) && ((vcpu) = lodge_vm_vcpu((vm), (i))); (i)++)
 
 /* KVM_CREATE_VM; returns the new descriptor or -errno.  Process context. */
 int lodge_vm_create_fd(unsigned long type);

@@ -9,6 +9,7 @@
 #include "guest.h"
 #include "tap.h"
 
+#define NEEDED		29
 #define BAD_POINTER	((void *)0x10)
 
 static const char *node;
@@ -29,7 +30,7 @@ static int open_vm(int *sys)
 static void device(void)
 {
 	/* What every one of the known clients refuses to start without. */
-	static const int needed[] = { 0, 1, 3, 4, 7, 10, 14, 15, 21, 22, 25, 26, 30, 32, 33, 35, 36, 37, 39, 41, 50, 55, 56, 61, 72,
+	static const int needed[NEEDED] = { 0, 1, 3, 4, 7, 10, 14, 15, 21, 22, 25, 26, 30, 32, 33, 35, 36, 37, 39, 41, 50, 55, 56, 61, 72,
 				      121, 136, 31, 122 };
 	int sys = guest_must(open(node, O_RDWR)), vm = guest_must(ioctl(sys, KVM_CREATE_VM, 0));
 	unsigned int i;
@@ -41,16 +42,16 @@ static void device(void)
 	tap_ok(fails(ioctl(sys, KVM_CREATE_VM, 12345), EINVAL), "CREATE_VM of an unknown type: EINVAL");
 	tap_ok(fails(ioctl(sys, _IO(KVMIO, 0xfe), 0), EINVAL), "an unknown system ioctl: EINVAL");
 	tap_ok(fails(ioctl(sys, KVM_CREATE_VCPU, 0), EINVAL), "a VM's ioctl on the system descriptor: EINVAL");
-	for (i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+	for (i = 0; i < NEEDED; i++)
 		tap_ok(ioctl(sys, KVM_CHECK_EXTENSION, needed[i]) > 0, "capability %d, which clients need, is there", needed[i]);
 	tap_eq(ioctl(sys, KVM_CHECK_EXTENSION, 131), 0, "MSI_DEVID is not there");
 	tap_eq(ioctl(sys, KVM_CHECK_EXTENSION, 99999), 0, "an unknown capability is 0");
 	tap_eq(ioctl(sys, KVM_CHECK_EXTENSION, -1), 0, "capability -1 is 0");
-	for (i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+	for (i = 0; i < NEEDED; i++) {
 		if (ioctl(vm, KVM_CHECK_EXTENSION, needed[i]) != ioctl(sys, KVM_CHECK_EXTENSION, needed[i]))
 			break;
 	}
-	tap_eq(i, sizeof(needed) / sizeof(needed[0]), "the VM's descriptor answers the same about them");
+	tap_eq(i, NEEDED, "the VM's descriptor answers the same about them");
 	tap_ok(mmap(NULL, 4096, PROT_READ, MAP_SHARED, sys, 0) == MAP_FAILED, "the device cannot be mapped");
 	close(vm);
 	close(sys);

@@ -217,7 +217,7 @@ static void visible(void)
 	int sys, vm, fd;
 
 	tap_ok(!stat(node, &st) && S_ISCHR(st.st_mode) && (st.st_mode & 07) == 0, "the node is no other user's");
-	(void)!system("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null");
+	(void)!system("mount -t debugfs none /sys/kernel/debug 2>/dev/null; mount -t tracefs none /sys/kernel/tracing 2>/dev/null");
 	sys = guest_must(open(node, O_RDWR | O_CLOEXEC));
 	vm = guest_must(ioctl(sys, KVM_CREATE_VM, 0));
 	snprintf(path, sizeof(path), "/sys/kernel/debug/lodge/%d-%d/stats", getpid(), vm);
