@@ -561,6 +561,7 @@ void msr_init_state(struct x86_vcpu *vcpu)
 	m->ucode_rev = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ? 1ull << 32 : 0x01000065;
 	msr_feature(MSR_AMD64_DE_CFG, &m->de_cfg);
 	m->platform_info = 0;
+	m->osvw_length = 3;			/* no old erratum needs a workaround (298, 400: no C1E here) */
 	m->poll_control = 1;
 	m->misc_enable = BIT(0);		/* fast strings */
 	mce_init(vcpu);

@@ -91,13 +91,14 @@ static void lapic_write_spiv(struct lapic *l, u32 val)
 	u32 reg;
 
 	lapic_set(l, APIC_SPIV, val & 0x3ff);
-	if (on == l->sw_enabled)
-		return;
-	WRITE_ONCE(l->sw_enabled, on);
-	if (on) {
-		vcpu_note_event(l->vcpu);
-		return;
+	if (on != l->sw_enabled) {
+		WRITE_ONCE(l->sw_enabled, on);
+		if (on)
+			vcpu_note_event(l->vcpu);
 	}
+	if (on)
+		return;
+	/* SDM 3A §11.4.7.2.  At every such write: LINT0 comes out of reset unmasked here, and an OS switches off what is off. */
 	for (reg = APIC_LVTT; reg <= APIC_LVTERR; reg += 0x10)
 		lapic_set(l, reg, lapic_get(l, reg) | APIC_LVT_MASKED);
 }
