@@ -7,9 +7,6 @@
 #include "cli/cli.h"
 #include "cli/print.h"
 
-/* Images are a part of their own; a build without it says so. */
-#pragma weak cmd_img
-
 static const struct {
 	const char *name;
 	int (*fn)(int argc, char **argv);
