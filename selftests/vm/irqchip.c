@@ -158,6 +158,9 @@ static GUEST void lapic_ipi_guest(void)
 {
 	u64 cr8 = 5;
 
+	wrmsr_(0x1b, rdmsr_(0x1b) | 1 << 10);
+	wrmsr_(0x80f, 0xff);			/* disabled, as it was */
+	result[8] = rdmsr_(0x835);
 	guest_apic_on(true);
 	wrmsr_(0x830, 0x40000 | 0x61);		/* two to itself, lower first */
 	wrmsr_(0x830, 0x40000 | 0x72);
@@ -188,6 +191,7 @@ static void lapic_ipi(void)
 	struct guest g;
 
 	TAP_REQUIRE(run(&g, GUEST_IRQCHIP, on_irq, lapic_ipi_guest, NULL), "the IPI guest ends");
+	tap_ok(result[8] & 0x10000, "disabling by SPIV masks LINT0");
 	tap_ok(result[0] == (1ull << 1 | 1ull << 18), "requests wait in IRR while IF is clear");
 	tap_ok(result[1] == 2 && order[0] == 0x72 && order[1] == 0x61, "the higher vector is taken first");
 	tap_ok(result[2] == 0 && result[3] == 1, "CR8 holds back its own class, not the next");
