@@ -295,18 +295,27 @@ static int search(struct search *x, struct vhd_error *err)
 	return 0;
 }
 
+int check_on_store(struct store *s, const char *path, struct vhd_check *check,
+		   struct vhd_error *err)
+{
+	struct search x = { .c = check, .path = path, .s = s };
+	int ret = search(&x, err);
+
+	free(x.bat);
+	return ret;
+}
+
 int vhd_check(const char *path, struct vhd_check *check, struct vhd_error *err)
 {
-	struct search x = { .c = check, .path = path };
 	struct vhd_error local;
+	struct store *s;
 	int ret;
 
 	err = err ? err : &local;
-	ret = store_file_open(path, VHD_O_RDONLY, &x.s, err);
+	ret = store_file_open(path, VHD_O_RDONLY, &s, err);
 	if (ret)
 		return ret;
-	ret = search(&x, err);
-	free(x.bat);
-	x.s->ops->close(x.s);
+	ret = check_on_store(s, path, check, err);
+	s->ops->close(s);
 	return ret;
 }

@@ -332,6 +332,10 @@ int layout_table_check(const struct layout *l, const uint32_t *bat, uint64_t *la
 uint64_t layout_block_needs(const struct layout *l, uint32_t sector);
 bool layout_pages(const struct layout *l, const uint32_t *bat);
 
+/* check.c: vhd_check() on an open store */
+int check_on_store(struct store *s, const char *path, struct vhd_check *check,
+		   struct vhd_error *err);
+
 /* create.c */
 int create_on_store(struct store *s, const char *path, const struct vhd_params *params,
 		    struct vhd_error *err);
