@@ -265,12 +265,13 @@ int store_aio_create(struct store *s, unsigned int depth, struct store_queue **o
 	}
 	/* Without aio (no such system call, or the host's limit) helpers do it. */
 	sq->aio = s->direct && !io_setup(depth, &sq->ctx);
-	if (!f->queues) {
-		ret = helpers_start(f);
-		if (ret)
-			goto fail;
-	}
-	f->queues++;
+	pthread_mutex_lock(&f->queue_lock);
+	ret = f->queues ? 0 : helpers_start(f);
+	if (!ret)
+		f->queues++;
+	pthread_mutex_unlock(&f->queue_lock);
+	if (ret)
+		goto fail;
 	*out = sq;
 	return 0;
 fail:
@@ -287,8 +288,10 @@ void store_aio_destroy(struct store_queue *sq)
 {
 	if (!sq)
 		return;
+	pthread_mutex_lock(&sq->file->queue_lock);
 	if (!--sq->file->queues)
 		helpers_stop(sq->file);
+	pthread_mutex_unlock(&sq->file->queue_lock);
 	if (sq->aio)
 		io_destroy(sq->ctx);
 	/* A helper that raised the eventfd may still hold the lock. */

@@ -186,6 +186,7 @@ static void file_close(struct store *s)
 	if (f->fd >= 0)
 		close(f->fd);
 	pthread_mutex_destroy(&f->lock);
+	pthread_mutex_destroy(&f->queue_lock);
 	pthread_cond_destroy(&f->work);
 	free(f);
 }
@@ -321,6 +322,7 @@ static struct store_file *file_alloc(void)
 	f->fd = -1;
 	f->tail = &f->head;
 	pthread_mutex_init(&f->lock, NULL);
+	pthread_mutex_init(&f->queue_lock, NULL);
 	pthread_cond_init(&f->work, NULL);
 	return f;
 }

@@ -17,8 +17,9 @@ struct store_file {
 	int fd;
 	/* Threads for what the kernel would do synchronously. */
 	pthread_t thread[STORE_THREADS_BUFFERED];
-	unsigned int threads;
-	unsigned int queues;
+	pthread_mutex_t queue_lock;		/* coming and going of queues */
+	unsigned int threads;			/* queue_lock */
+	unsigned int queues;			/* queue_lock */
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 	struct store_io *head, **tail;		/* lock */
