@@ -54,6 +54,11 @@ ends 11 "panic" -a 'quiet no_timer_check do=panic'
 ends 11 "panic that does not restart" -a 'quiet no_timer_check panic=0 do=panic'
 ends 14 "--timeout" --timeout 15 -a 'quiet no_timer_check do=hang'
 ends 12 "triple fault" --no-reboot -a 'quiet no_timer_check reboot=t do=reset'
+timeout 150 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none --timeout 60 \
+	--console ttyS0 -a 'quiet no_timer_check do=reset' </dev/null >out 2>&1
+status=$?
+[ $status = 14 ] && [ "$(grep -c 'guest is up' out)" -ge 2 ]
+result $? "a reset restarts the guest" "status $status: $(tail -n 3 out)"
 ends 3 "not enough memory for the kernel" -m 16
 
 # command STATUS OUT ERR WHAT COMMAND...
