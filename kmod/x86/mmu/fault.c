@@ -63,6 +63,7 @@ struct fault {
 	unsigned int access;
 	bool logged;			/* writes to the slot are logged */
 	bool dirtied;			/* the page was just marked dirty by get_user_pages */
+	bool poisoned;			/* it is no more: SIGBUS has been sent */
 	unsigned int level;		/* to be installed */
 	unsigned int host_level;	/* what it could be without the dirty log */
 	unsigned long seq;
@@ -196,8 +197,10 @@ static int host_fault(struct fault *f)
 		return 0;
 	}
 	if (n == -EHWPOISON) {
+		/* The signal ends KVM_RUN on the way back into the guest. */
 		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)f->hva, PAGE_SHIFT, current);
-		return -EHWPOISON;
+		f->poisoned = true;
+		return 0;
 	}
 	if (fatal_signal_pending(current))
 		return -EINTR;
@@ -429,6 +432,8 @@ static int fault_resolve(struct fault *f)
 			r = host_fault(f);
 			if (r)
 				return r;
+			if (unlikely(f->poisoned))
+				return STAGE2_FIXED;
 			continue;
 		}
 		fault_choose_level(f);
@@ -463,7 +468,6 @@ int stage2_fault(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned 
 
 	if (!slot || gpa >= s->max_gpa)
 		return STAGE2_EMULATE;
-	vcpu->stats.pf_taken++;
 	/* On its way out: fault again until the new set of slots is there. */
 	if (unlikely(slot->flags & LODGE_SLOT_INVALID))
 		return STAGE2_FIXED;
@@ -477,12 +481,11 @@ int stage2_fault(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned 
 	f.access = access;
 	f.logged = slot->flags & KVM_MEM_LOG_DIRTY_PAGES;
 	f.dirtied = false;
+	f.poisoned = false;
 	f.nr_spare = 0;
 	r = fault_resolve(&f);
 	while (unlikely(f.nr_spare))
 		stage2_table_free(s, f.spare[--f.nr_spare]);
-	if (r == STAGE2_FIXED)
-		vcpu->stats.pf_fixed++;
 	return r;
 }
 
@@ -528,8 +531,6 @@ bool stage2_fault_fast(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, uns
 	done = leaf_allows(s->fmt, e, access);
 	if (!done && level == 1 && (e & STAGE2_SW_WRITABLE))
 		done = fault_restore_write(s, gfn, ptep, e);
-	if (done)
-		vcpu->stats.pf_fixed++;
 unlock:
 	read_unlock(&s->lock);
 	return done;

@@ -72,7 +72,8 @@ void stage2_destroy(struct stage2 *s);	/* accepts half-built; process context */
 
 /*
  * Resolve a fault of @vcpu at @gpa, @access = STAGE2_* bits.  vm->srcu held, process context, interrupts on, may sleep.
- * Returns an enum stage2_verdict, or -EFAULT (no mapping behind the slot), -EHWPOISON (SIGBUS has been sent), -EINTR, -ENOMEM.
+ * Returns an enum stage2_verdict, or -EFAULT (no mapping behind the slot), -EINTR, -ENOMEM.  A poisoned page is "fixed" as well:
+ * SIGBUS is pending.
  */
 int stage2_fault(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned int access);
 
