@@ -6,12 +6,19 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
+
+#include <asm/ldt.h>
 
 #include "native.h"
 
 #define XSAVE_YMM	576
 #define COMPAT_CS	0x23
+#define FLAT_DS		0x2b
+#define LDT_CS		0x07
+#define LDT_DS		0x0f
 
 static const int order[16] = {
 	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -20,7 +27,9 @@ static const int order[16] = {
 
 static struct {
 	struct native_state *state;
-	bool compat, running;
+	bool running;
+	unsigned int bits;
+	uint64_t entry;
 	greg_t host[NGREG];
 } now;
 
@@ -54,10 +63,10 @@ static void enter(ucontext_t *uc)
 	memcpy(now.host, g, sizeof(now.host));
 	for (i = 0; i < 16; i++)
 		g[order[i]] = now.state->regs[i];
-	g[REG_RIP] = NATIVE_ENTRY;
+	g[REG_RIP] = now.bits == 16 ? now.entry - NATIVE_CODE : now.entry;
 	g[REG_EFL] = now.state->rflags;
-	if (now.compat)
-		g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | COMPAT_CS;
+	if (now.bits != 64)
+		g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | (now.bits == 16 ? LDT_CS : COMPAT_CS);
 	vectors(uc, true);
 	now.running = true;
 }
@@ -106,6 +115,13 @@ static bool map_at(uint64_t address, size_t size, int prot)
 	return mmap(want, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == want;
 }
 
+static bool set_ldt(unsigned int entry, unsigned int base, unsigned int limit, unsigned int contents)
+{
+	struct user_desc d = { .entry_number = entry, .base_addr = base, .limit = limit, .contents = contents };
+
+	return syscall(SYS_modify_ldt, 1, &d, sizeof(d)) == 0;
+}
+
 bool native_init(void)
 {
 	static const int signals[] = { SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE };
@@ -120,6 +136,8 @@ bool native_init(void)
 		return false;
 	if (!map_at(NATIVE_DATA, NATIVE_DATA_SIZE, PROT_READ | PROT_WRITE))
 		return false;
+	if (!set_ldt(0, NATIVE_CODE, NATIVE_CODE_SIZE - 1, 2) || !set_ldt(1, NATIVE_DATA, 0xffff, 0))
+		return false;
 	if (sigaltstack(&stack, NULL))
 		return false;
 	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
@@ -128,17 +146,20 @@ bool native_init(void)
 	return true;
 }
 
-void native_run(struct native_state *state, const uint8_t *code, unsigned int n, bool compat)
+void native_run(struct native_state *state, uint64_t entry, const uint8_t *code, unsigned int n, unsigned int bits)
 {
-	uint8_t *entry = (uint8_t *)(uintptr_t)NATIVE_ENTRY;
+	uint8_t *at = (uint8_t *)(uintptr_t)entry;
+	unsigned int ds = bits == 16 ? LDT_DS : FLAT_DS;
 
-	memcpy(entry, code, n);
+	memcpy(at, code, n);
 	now.state = state;
-	now.compat = compat;
+	now.bits = bits;
+	now.entry = entry;
 	/* Compatibility mode needs data segments; a 64-bit process may have null ones, and may lose others. */
-	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(0x2b));
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(ds));
 	__asm__ volatile("int3" : : : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
 			 "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	__asm__ volatile("fninit" : : : "memory");
 	now.state = NULL;
-	memset(entry, 0xcc, n);
+	memset(at, 0xcc, n);
 }

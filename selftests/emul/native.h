@@ -4,7 +4,8 @@
  *
  * All is done by signals: an int3 enters a handler that loads the whole state into the interrupted context and returns into the code page,
  * which is full of int3; so the instruction under test ends in a second trap, wherever it goes, and the handler has the state after it.
- * Code and data lie below 4 GiB, so compatibility mode works in the same process (CS 0x23).
+ * Code and data lie below 4 GiB, so compatibility mode works in the same process (CS 0x23).  16-bit code runs in LDT
+ * segments: code from NATIVE_CODE, data from NATIVE_DATA, with a flat stack.
  */
 #ifndef SELFTESTS_EMUL_NATIVE_H
 #define SELFTESTS_EMUL_NATIVE_H
@@ -29,7 +30,7 @@ struct native_state {
 /* False: this host cannot (no AVX state in signal frames, no mapping at the fixed addresses). */
 bool native_init(void);
 
-/* Run n bytes at NATIVE_ENTRY.  state in and out.  compat: 32-bit code. */
-void native_run(struct native_state *state, const uint8_t *code, unsigned int n, bool compat);
+/* Run n bytes at entry, in 64-, 32- or 16-bit code.  state in and out; its rip is relative to the code segment. */
+void native_run(struct native_state *state, uint64_t entry, const uint8_t *code, unsigned int n, unsigned int bits);
 
 #endif

@@ -2,9 +2,7 @@
 /*
  * The emulator on arbitrary bytes, registers, descriptors and failing ops.
  *
- * LINK: kmod/x86/emul/arith.c kmod/x86/emul/bits.c kmod/x86/emul/decode.c kmod/x86/emul/exec.c kmod/x86/emul/far.c kmod/x86/emul/flow.c kmod/x86/emul/operand.c
- * LINK: kmod/x86/emul/optab.c kmod/x86/emul/seg.c kmod/x86/emul/stack.c kmod/x86/emul/string.c kmod/x86/emul/sys.c kmod/x86/emul/task.c kmod/x86/emul/vec.c
- * LINK: selftests/emul/machine.c
+ * LINK: kmod/x86/emul/[a-z]*.c selftests/emul/machine.c
  *
  * Beside the sanitizers' checks: a length is 1 to 15 and the same from emul_insn_len() and emul_decode(); a failed instruction leaves RIP
  * where it was, and, unless it repeats or switches tasks, the registers too; the decoder never asks for a 16th byte.

@@ -2,9 +2,7 @@
 /*
  * The emulator against the real CPU: thousands of random encodings, registers, flags and memory per instruction form.
  *
- * LINK: kmod/x86/emul/arith.c kmod/x86/emul/bits.c kmod/x86/emul/decode.c kmod/x86/emul/exec.c kmod/x86/emul/far.c kmod/x86/emul/flow.c kmod/x86/emul/operand.c
- * LINK: kmod/x86/emul/optab.c kmod/x86/emul/seg.c kmod/x86/emul/stack.c kmod/x86/emul/string.c kmod/x86/emul/sys.c kmod/x86/emul/task.c kmod/x86/emul/vec.c
- * LINK: selftests/emul/machine.c selftests/emul/native.c
+ * LINK: kmod/x86/emul/[a-z]*.c selftests/emul/machine.c selftests/emul/native.c
  *
  * A form says what may vary: prefixes, REX, ModRM with every addressing mode, immediate.  The generator picks registers so that the memory
  * operand falls into the data page; then the instruction runs natively, the memory is put back, the emulator runs it, and registers, RIP,
@@ -213,7 +211,8 @@ static u64 value(void)
 
 struct test {
 	const struct form *form;
-	bool compat;
+	enum emul_mode mode;
+	bool compat, small;	/* not 64-bit; 16-bit */
 	u8 code[32];
 	unsigned int n;
 	struct native_state in;
@@ -235,14 +234,33 @@ static void set_reg(struct test *t, unsigned int nr, u64 v)
 	t->in.regs[nr] = t->compat ? v & 0xffffffff : v;
 }
 
-static u64 data_address(void)
+/* An offset in the data segment, whose base is NATIVE_DATA in 16-bit code and else 0. */
+static u64 data_address(const struct test *t)
 {
 	u64 a = NATIVE_DATA + 0x800 + rnd() % 0x1000;
 
 	if (rnd() & 1)
 		a &= ~31ull;
 	/* Now and then over the end of the page: a fault. */
-	return rnd() % 64 ? a : NATIVE_DATA + NATIVE_DATA_SIZE - rnd() % 32;
+	a = rnd() % 64 ? a : NATIVE_DATA + NATIVE_DATA_SIZE - rnd() % 32;
+	return t->small ? a - NATIVE_DATA : a;
+}
+
+/* In 32-bit code 16-bit addresses are never mapped: only the decoding and the fault's address count there. */
+static void emit_address16(struct test *t, unsigned int mod, unsigned int rm, u64 target)
+{
+	static const u8 base[8] = { EMUL_RBX, EMUL_RBX, EMUL_RBP, EMUL_RBP, EMUL_RSI, EMUL_RDI, EMUL_RBP, EMUL_RBX };
+	u64 disp = mod == 1 ? (u64)(s64)(s8)rnd() : mod == 2 ? rnd() : 0, reg = t->in.regs[base[rm]];
+
+	if (mod == 0 && rm == 6) {
+		emit(t, target, 2);
+		return;
+	}
+	if (rm < 4)
+		target -= t->in.regs[rm & 1 ? EMUL_RDI : EMUL_RSI];
+	set_reg(t, base[rm], (reg & ~0xffffull) | ((target - disp) & 0xffff));
+	if (mod)
+		emit(t, disp, mod);
 }
 
 /* ModRM, SIB, displacement; registers so that the address is right.  imm: bytes that follow, for RIP-relative. */
@@ -250,7 +268,7 @@ static void emit_modrm(struct test *t, unsigned int reg, unsigned int imm)
 {
 	const struct form *f = t->form;
 	unsigned int mod = rnd() & 3, rm = rnd() & 7, base, index, scale;
-	u64 target = data_address(), disp;
+	u64 target = data_address(t), disp;
 	u8 rex_b = t->rex & 1 ? 8 : 0, rex_x = t->rex & 2 ? 8 : 0;
 
 	if (f->flags & F_REG)
@@ -262,10 +280,8 @@ static void emit_modrm(struct test *t, unsigned int reg, unsigned int imm)
 	emit(t, mod << 6 | (reg & 7) << 3 | rm, 1);
 	if (mod == 3)
 		return;
-	if (t->compat && t->addrsize) {
-		/* 16-bit addresses are never mapped: only the decoding and the fault's address count. */
-		if (mod == 1 || mod == 2 || (mod == 0 && rm == 6))
-			emit(t, rnd(), mod == 1 ? 1 : 2);
+	if (t->small != t->addrsize && t->compat) {
+		emit_address16(t, mod, rm, target);
 		return;
 	}
 	disp = mod == 1 ? (u64)(s64)(s8)rnd() : mod == 2 ? (u64)(s64)(s32)rnd() : 0;
@@ -308,7 +324,7 @@ static void emit_modrm(struct test *t, unsigned int reg, unsigned int imm)
 
 static unsigned int operand_bytes(const struct test *t)
 {
-	return t->rex & 8 ? 8 : t->opsize ? 2 : 4;
+	return t->rex & 8 ? 8 : t->opsize != t->small ? 2 : 4;
 }
 
 static void emit_vex(struct test *t)
@@ -373,7 +389,7 @@ static void emit_opcode(struct test *t)
 static unsigned int immediate_bytes(const struct test *t)
 {
 	u32 flags = t->form->flags;
-	unsigned int n = 0, word = t->opsize && !(t->rex & 8) ? 2 : 4;
+	unsigned int n = 0, word = t->opsize != t->small && !(t->rex & 8) ? 2 : 4;
 
 	if (flags & F_IMM16)
 		n += 2;
@@ -393,14 +409,12 @@ static void prepare_early(struct test *t)
 
 	switch (t->form->setup) {
 	case S_STRING:
-		s->regs[EMUL_RSI] = data_address();
-		s->regs[EMUL_RDI] = data_address();
+		s->regs[EMUL_RSI] = data_address(t);
+		s->regs[EMUL_RDI] = data_address(t);
 		s->regs[EMUL_RCX] = rnd() % 24;
-		if (t->compat && t->addrsize)
-			t->addrsize = false;
 		break;
 	case S_XLAT:
-		s->regs[EMUL_RBX] = data_address() - 255;
+		s->regs[EMUL_RBX] = data_address(t) - 255;
 		break;
 	case S_JCXZ:
 		s->regs[EMUL_RCX] = rnd() % 3;
@@ -419,21 +433,23 @@ static u8 *data_at(u64 address)
 static void put_at_operand(struct test *t, const void *data, unsigned int n)
 {
 	static struct emul_ctxt ctxt;
+	u64 ea;
 
-	machine_start(&machine, &ctxt, t->compat ? EMUL_PROT32 : EMUL_LONG64);
+	machine_start(&machine, &ctxt, t->mode);
 	memcpy(ctxt.regs, t->in.regs, sizeof(ctxt.regs));
 	ctxt.rip = NATIVE_ENTRY;
 	memcpy(ctxt.insn, t->code, EMUL_INSN_MAX);
 	ctxt.insn_bytes = EMUL_INSN_MAX;
 	if (emul_decode(&ctxt) != EMUL_OK || !ctxt.d.mem)
 		return;
-	if (ctxt.d.ea >= NATIVE_DATA && ctxt.d.ea + n <= NATIVE_DATA + NATIVE_DATA_SIZE)
-		memcpy(data_at(ctxt.d.ea), data, n);
+	ea = ctxt.d.ea + (t->small && ctxt.d.seg == EMUL_DS ? NATIVE_DATA : 0);
+	if (ea >= NATIVE_DATA && ea + n <= NATIVE_DATA + NATIVE_DATA_SIZE)
+		memcpy(data_at(ea), data, n);
 }
 
 static void prepare_target(struct test *t)
 {
-	u64 target = NATIVE_CODE + rnd() % NATIVE_CODE_SIZE;
+	u64 target = (t->small ? 0 : NATIVE_CODE) + rnd() % NATIVE_CODE_SIZE;
 
 	if (!t->compat && rnd() % 16 == 0)
 		target = 0x8000000000000000ull | rnd();
@@ -454,7 +470,7 @@ static void prepare_late(struct test *t)
 		prepare_target(t);
 		break;
 	case S_RET:
-		v = NATIVE_CODE + rnd() % NATIVE_CODE_SIZE;
+		v = (t->small ? 0 : NATIVE_CODE) + rnd() % NATIVE_CODE_SIZE;
 		memcpy(data_at(s->regs[EMUL_RSP]), &v, t->compat ? 4 : 8);
 		break;
 	case S_POPF:
@@ -463,7 +479,7 @@ static void prepare_late(struct test *t)
 		memcpy(data_at(s->regs[EMUL_RSP]), &v, 8);
 		break;
 	case S_LEAVE:
-		s->regs[EMUL_RBP] = data_address();
+		s->regs[EMUL_RBP] = NATIVE_DATA + 0x1000 + rnd() % 0x800;
 		break;
 	case S_ENTER:
 		s->regs[EMUL_RBP] = NATIVE_DATA + 0x1800;
@@ -512,13 +528,16 @@ static void emit_immediate(struct test *t)
 	emit(t, t->imm, n);
 }
 
-static void generate(struct test *t, const struct form *f, bool compat)
+static void generate(struct test *t, const struct form *f, enum emul_mode mode)
 {
+	bool compat = mode != EMUL_LONG64;
 	unsigned int i;
 
 	memset(t, 0, sizeof(*t));
 	t->form = f;
+	t->mode = mode;
 	t->compat = compat;
+	t->small = mode == EMUL_PROT16;
 	for (i = 0; i < 16; i++)
 		set_reg(t, i, value());
 	for (i = 0; i < sizeof(t->in.vec); i++)
@@ -527,8 +546,6 @@ static void generate(struct test *t, const struct form *f, bool compat)
 	t->in.rflags = 0x202 | (rnd() & (ALL | DF));
 	emit_prefixes(t);
 	prepare_early(t);
-	if (t->addrsize && t->code[0] != 0x67 && t->code[1] != 0x67)
-		t->addrsize = false;
 	if (f->flags & F_VEX) {
 		t->n = 0;
 		t->addrsize = false;
@@ -579,7 +596,7 @@ static u64 undefined_flags(const struct test *t, bool *skip)
 
 static void describe(const struct test *t, const char *what, char *text, size_t size)
 {
-	size_t at = snprintf(text, size, "%s%s: %s; code", t->form->name, t->compat ? " (32-bit)" : "", what);
+	size_t at = snprintf(text, size, "%s%s: %s; code", t->form->name, t->small ? " (16-bit)" : t->compat ? " (32-bit)" : "", what);
 	unsigned int i;
 
 	for (i = 0; i < t->n && at < size; i++)
@@ -626,22 +643,36 @@ static bool differs(const struct test *t, const struct native_state *n, const st
 	return true;
 }
 
+static void load_segments(const struct test *t)
+{
+	static const struct emul_seg flat = { 0x2b, 0xf3 | EMUL_SEG_DB | EMUL_SEG_G, 0xffffffff, 0 };
+	struct emul_seg *seg = machine.seg;
+
+	seg[EMUL_ES] = seg[EMUL_SS] = seg[EMUL_DS] = seg[EMUL_FS] = seg[EMUL_GS] = flat;
+	seg[EMUL_CS] = (struct emul_seg){ 0x33, 0xfb | EMUL_SEG_L | EMUL_SEG_G, 0xffffffff, 0 };
+	if (t->mode == EMUL_PROT32)
+		seg[EMUL_CS] = (struct emul_seg){ 0x23, 0xfb | EMUL_SEG_DB | EMUL_SEG_G, 0xffffffff, 0 };
+	if (!t->small)
+		return;
+	seg[EMUL_CS] = (struct emul_seg){ 0x07, 0xfb, NATIVE_CODE_SIZE - 1, NATIVE_CODE };
+	seg[EMUL_DS] = seg[EMUL_ES] = (struct emul_seg){ 0x0f, 0xf3, 0xffff, NATIVE_DATA };
+}
+
 static void load_machine(const struct test *t, struct emul_ctxt *c)
 {
-	enum emul_mode mode = t->compat ? EMUL_PROT32 : EMUL_LONG64;
+	enum emul_mode mode = t->mode;
 	unsigned short fs, gs;
 	unsigned int i;
 
 	machine_start(&machine, c, mode);
-	for (i = EMUL_ES; i <= EMUL_GS; i++)
-		machine.seg[i].attr |= 0x60;
+	load_segments(t);
 	__asm__("mov %%fs, %0; mov %%gs, %1" : "=r"(fs), "=r"(gs));
 	machine.seg[EMUL_FS].selector = fs;
 	machine.seg[EMUL_GS].selector = gs;
 	for (i = 0; i < 16; i++)
 		memcpy(&machine.vec[i], t->in.vec[i], 32);
 	memcpy(c->regs, t->in.regs, sizeof(c->regs));
-	c->rip = NATIVE_ENTRY;
+	c->rip = NATIVE_ENTRY - (t->small ? NATIVE_CODE : 0);
 	c->rflags = t->in.rflags;
 	c->cpl = 3;
 	memcpy(data_at(NATIVE_ENTRY), t->code, t->n);
@@ -658,24 +689,24 @@ static bool near(u64 address, u64 base, u64 size)
  */
 static bool safe(const struct test *t, const struct emul_ctxt *c, int r)
 {
-	u64 a = c->exception.address;
+	u64 a = c->exception.address, rip = c->rip + (t->small ? NATIVE_CODE : 0);
 
-	if (r == EMUL_OK && (c->rip < NATIVE_CODE || c->rip >= NATIVE_CODE + NATIVE_CODE_SIZE))
+	if (r == EMUL_OK && (rip < NATIVE_CODE || rip >= NATIVE_CODE + NATIVE_CODE_SIZE))
 		return false;
 	if (r == EMUL_OK)
-		return c->rip == NATIVE_ENTRY + t->n || c->rip < NATIVE_ENTRY - 15 || c->rip >= NATIVE_ENTRY + t->n;
+		return rip == NATIVE_ENTRY + t->n || rip < NATIVE_ENTRY - 15 || rip >= NATIVE_ENTRY + t->n;
 	return r != EMUL_FAULT || c->exception.vector != EMUL_EXC_PF || a < 0x10000 || near(a, NATIVE_DATA, NATIVE_DATA_SIZE);
 }
 
 /* 0 equal, 1 different, -1 not tried */
-static int one(const struct form *f, bool compat, char *text, size_t size)
+static int one(const struct form *f, enum emul_mode mode, char *text, size_t size)
 {
 	static struct emul_ctxt ctxt;
 	struct native_state n;
 	struct test t;
 	int r;
 
-	generate(&t, f, compat);
+	generate(&t, f, mode);
 	memcpy(before, data_at(NATIVE_DATA), sizeof(before));
 	load_machine(&t, &ctxt);
 	r = machine_run(&machine, &ctxt, NULL);
@@ -685,7 +716,7 @@ static int one(const struct form *f, bool compat, char *text, size_t size)
 	if (!safe(&t, &ctxt, r))
 		return -1;
 	n = t.in;
-	native_run(&n, t.code, t.n, compat);
+	native_run(&n, NATIVE_ENTRY, t.code, t.n, mode == EMUL_LONG64 ? 64 : mode == EMUL_PROT32 ? 32 : 16);
 	memcpy(native_after, data_at(NATIVE_DATA), sizeof(before));
 	return differs(&t, &n, &ctxt, r, text, size);
 }
@@ -698,6 +729,16 @@ static u64 seed_of(int form)
 	return (seed + form) * 0x9e3779b97f4a7c15ull | 1;
 }
 
+static void setup(void)
+{
+	if (machine.window[0].size)
+		return;
+	ck_assert_msg(native_init(), "no AVX2, no LDT, or the fixed addresses are taken");
+	machine_init(&machine, EMUL_LONG64);
+	machine.window[0] = (struct machine_window){ NATIVE_DATA, NATIVE_DATA_SIZE, data_at(NATIVE_DATA), false, false };
+	machine.window[1] = (struct machine_window){ NATIVE_CODE, NATIVE_CODE_SIZE, data_at(NATIVE_CODE), true, false };
+}
+
 START_TEST(equals_the_real_cpu)
 {
 	const struct form *f = &forms[_i];
@@ -706,20 +747,17 @@ START_TEST(equals_the_real_cpu)
 	int r;
 	char text[400], first[400] = "";
 
-	if (!machine.window[0].size) {
-		ck_assert_msg(native_init(), "no AVX2, or the fixed addresses are taken");
-		machine_init(&machine, EMUL_LONG64);
-		machine.window[0] = (struct machine_window){ NATIVE_DATA, NATIVE_DATA_SIZE, data_at(NATIVE_DATA), false, false };
-		machine.window[1] = (struct machine_window){ NATIVE_CODE, NATIVE_CODE_SIZE, data_at(NATIVE_CODE), true, false };
-	}
+	setup();
 	rng = seed_of(_i);
 	for (i = 0; i < rounds; i++) {
-		bool compat = f->flags & F_NO64 ? true : f->flags & F_ONLY64 ? false : i & 1;
-		struct emul_seg *cs = &machine.seg[EMUL_CS];
+		static const enum emul_mode modes[] = { EMUL_LONG64, EMUL_PROT32, EMUL_LONG64, EMUL_PROT16 };
+		enum emul_mode mode = modes[i & 3];
 
-		cs->attr = compat ? 0xfb | EMUL_SEG_DB | EMUL_SEG_G : 0xfb | EMUL_SEG_L | EMUL_SEG_G;
-		machine.seg[EMUL_SS].attr = machine.seg[EMUL_DS].attr = machine.seg[EMUL_ES].attr = 0xf3 | EMUL_SEG_DB | EMUL_SEG_G;
-		r = one(f, compat, text, sizeof(text));
+		if (f->flags & F_NO64)
+			mode = i & 1 ? EMUL_PROT32 : EMUL_PROT16;
+		if (f->flags & F_ONLY64)
+			mode = EMUL_LONG64;
+		r = one(f, mode, text, sizeof(text));
 		tried += r >= 0;
 		if (r == 1 && !bad++)
 			memcpy(first, text, sizeof(first));
@@ -727,6 +765,158 @@ START_TEST(equals_the_real_cpu)
 	ck_assert_msg(tried > rounds / 4, "%s: only %u of %u could be tried", f->name, tried, rounds);
 	ck_assert_msg(!bad, "%u of %u differ (EMUL_SEED=%s); first: %s", bad, rounds, getenv("EMUL_SEED") ? getenv("EMUL_SEED") : "default",
 		      first);
+}
+END_TEST
+
+/* ---- lengths: an instruction that ends before an unmapped page must not need it; one that is cut short must ---- */
+
+static const u8 length_prefixes[] = { 0x66, 0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0xf0 };
+
+static void random_instruction(u8 *bytes, bool long64)
+{
+	unsigned int n = rnd() % 3 ? rnd() % 3 : rnd() % 13, i;
+
+	for (i = 0; i < 32; i++)
+		bytes[i] = rnd();
+	for (i = 0; i < n; i++)
+		bytes[i] = length_prefixes[rnd() % ARRAY_SIZE(length_prefixes)];
+	if (long64 && rnd() & 1)
+		bytes[i++] = 0x40 | (rnd() & 15);
+	switch (rnd() & 7) {
+	case 0:
+	case 1:
+	case 2:
+		bytes[i++] = 0x0f;
+		break;
+	case 3:
+		bytes[i++] = 0x0f;
+		bytes[i++] = rnd() & 1 ? 0x38 : 0x3a;
+		break;
+	case 4:
+		i = n ? rnd() & 1 : 0;
+		bytes[i++] = rnd() & 1 ? 0xc4 : 0xc5;
+		if (bytes[i - 1] == 0xc4)
+			bytes[i] = (bytes[i] & 0xe0) | (1 + rnd() % 3);
+		break;
+	case 5:
+		i = 0;
+		bytes[i++] = 0x62;
+		bytes[i] = (bytes[i] & 0xf8) | (1 + rnd() % 3);
+		bytes[i + 1] |= 4;
+		break;
+	}
+}
+
+static bool in_list(u8 byte, const u8 *list, unsigned int n)
+{
+	while (n)
+		if (list[--n] == byte)
+			return true;
+	return false;
+}
+
+/*
+ * May it be executed in this process?  Not system calls, what loads FS, MXCSR or other state that the C library lives on, nor what could
+ * reach mapped memory: all registers hold an address that is not canonical, so only absolute and 32-bit addresses can; no relative jumps,
+ * which may lead to themselves.  0F 78 is VMREAD on one vendor's CPUs and has immediates on the other's.
+ */
+static bool harmless(const struct emul_insn *d)
+{
+	static const u8 one[] = { 0x8e, 0xcc, 0xcd, 0xce, 0xf1, 0xa0, 0xa1, 0xa2, 0xa3, 0xc6, 0xc7, 0xe0, 0xe1, 0xe2, 0xe3, 0xe9, 0xeb };
+	static const u8 two[] = { 0x00, 0x01, 0x05, 0x34, 0x78, 0xa1, 0xa9, 0xae, 0xb2, 0xb4, 0xb5 };
+
+	if (d->addrsize || (d->mem && (d->base == EMUL_NO_REG || d->rip_relative)))
+		return false;
+	if ((d->opcode & 0xf0) == (d->map ? 0x80 : 0x70))
+		return false;
+	if (d->map == 0)
+		return !in_list(d->opcode, one, sizeof(one));
+	return d->map != 1 || !in_list(d->opcode, two, sizeof(two));
+}
+
+static void length_run(struct native_state *s, const u8 *bytes, unsigned int n, bool long64, u64 entry)
+{
+	unsigned int i;
+
+	memset(s, 0, sizeof(*s));
+	for (i = 0; i < 16; i++)
+		s->regs[i] = long64 ? 0x4000000000000000 : 0;
+	s->rflags = 0x202;
+	native_run(s, entry, bytes, n, long64 ? 64 : 32);
+}
+
+/* The instruction at entry could not be fetched completely. */
+static bool needs_more(const struct native_state *s, u64 entry)
+{
+	return s->vector == 14 && s->rip == entry && s->error & 16 && s->cr2 == NATIVE_CODE + NATIVE_CODE_SIZE;
+}
+
+static void describe_bytes(const u8 *bytes, char *text)
+{
+	unsigned int i;
+
+	for (i = 0; i < 15; i++)
+		sprintf(text + 3 * i, "%02x ", bytes[i]);
+}
+
+/* 0 fine, else what is wrong */
+static const char *length_one(const u8 *bytes, bool long64, unsigned int *seen)
+{
+	const u64 end = NATIVE_CODE + NATIVE_CODE_SIZE;
+	static struct emul_ctxt ctxt;
+	enum emul_mode mode = long64 ? EMUL_LONG64 : EMUL_PROT32;
+	int len = emul_insn_len(mode, bytes, EMUL_INSN_MAX);
+	struct native_state s;
+
+	if (len < 0) {
+		if (len == EMUL_LEN_UD) {
+			length_run(&s, bytes, EMUL_INSN_MAX, long64, NATIVE_ENTRY);
+			if (s.vector != 6 && s.rip != NATIVE_ENTRY)
+				return "executed, but said to be no instruction";
+		}
+		return NULL;
+	}
+	if (len > 1) {
+		length_run(&s, bytes, len - 1, long64, end - (len - 1));
+		if (!needs_more(&s, end - (len - 1)) && s.vector != 6)
+			return "shorter than computed";
+		*seen += s.vector != 6;
+	}
+	machine_start(&machine, &ctxt, mode);
+	memcpy(ctxt.insn, bytes, EMUL_INSN_MAX);
+	ctxt.insn_bytes = EMUL_INSN_MAX;
+	emul_decode(&ctxt);
+	if (!long64 || !harmless(&ctxt.d))
+		return NULL;
+	length_run(&s, bytes, len, long64, end - len);
+	if (needs_more(&s, end - len))
+		return "longer than computed";
+	return NULL;
+}
+
+START_TEST(length_equals_that_of_the_real_cpu)
+{
+	unsigned int i, seen = 0, bad = 0, rounds = 50000;
+	char text[64] = "";
+	const char *what, *first = "";
+	u8 bytes[32];
+
+	setup();
+	rng = seed_of(9999);
+	for (i = 0; i < rounds; i++) {
+		random_instruction(bytes, i & 1);
+		what = length_one(bytes, i & 1, &seen);
+		if (what && !bad++) {
+			describe_bytes(bytes, text);
+			first = what;
+		}
+		if (what && getenv("EMUL_VERBOSE")) {
+			describe_bytes(bytes, text);
+			printf("%s: %s (%u)\n", what, text, emul_insn_len(i & 1 ? EMUL_LONG64 : EMUL_PROT32, bytes, 15));
+		}
+	}
+	ck_assert_msg(seen > rounds / 4, "only %u of %u instructions were measured", seen, rounds);
+	ck_assert_msg(!bad, "%u of %u; first: %s: %s", bad, rounds, text, first);
 }
 END_TEST
 
@@ -739,6 +929,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, equals_the_real_cpu, 0, ARRAY_SIZE(forms));
+	tcase_add_test(tc, length_equals_that_of_the_real_cpu);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
