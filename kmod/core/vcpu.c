@@ -515,22 +515,34 @@ static struct lodge_vcpu *vcpu_create(struct lodge_vm *vm, u32 id)
 	return vcpu;
 }
 
-/* Give it its place in the VM; the caller has a file ready that refers to it.  [L] */
-static int vcpu_publish(struct lodge_vm *vm, struct lodge_vcpu *vcpu)
+/*
+ * Give it its place in the VM, and a file that refers to it: made last, because nothing can take it back (its release would run
+ * after we have freed what it refers to).  [L]
+ */
+static struct file *vcpu_publish(struct lodge_vm *vm, struct lodge_vcpu *vcpu)
 {
+	struct file *file;
+	char name[32];
 	int ret;
 
 	lockdep_assert_held(&vm->lock);
 	if (lodge_vm_vcpu_by_id(vm, vcpu->id))
-		return -EEXIST;
+		return ERR_PTR(-EEXIST);
 	vcpu->index = vm->nr_vcpus;
-	ret = xa_err(xa_store(&vm->vcpus, vcpu->index, vcpu, GFP_KERNEL_ACCOUNT));
+	ret = xa_reserve(&vm->vcpus, vcpu->index, GFP_KERNEL_ACCOUNT);
 	if (ret)
-		return ret;
+		return ERR_PTR(ret);
+	snprintf(name, sizeof(name), "lodge-vcpu:%u", vcpu->id);
+	file = anon_inode_getfile(name, &vcpu_fops, vcpu, O_RDWR);
+	if (IS_ERR(file)) {
+		xa_release(&vm->vcpus, vcpu->index);
+		return file;
+	}
 	lodge_vm_get(vm);
+	xa_store(&vm->vcpus, vcpu->index, vcpu, 0);
 	/* Who sees the number sees the vCPU. */
 	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
-	return 0;
+	return file;
 }
 
 /* Count one more, or refuse. */
@@ -551,7 +563,6 @@ int lodge_vcpu_create_fd(struct lodge_vm *vm, u32 id)
 {
 	struct lodge_vcpu *vcpu;
 	struct file *file;
-	char name[32];
 	int fd, ret;
 
 	ret = vcpu_reserve(vm, id);
@@ -567,29 +578,19 @@ int lodge_vcpu_create_fd(struct lodge_vm *vm, u32 id)
 		ret = fd;
 		goto destroy;
 	}
-	snprintf(name, sizeof(name), "lodge-vcpu:%u", id);
-	file = anon_inode_getfile(name, &vcpu_fops, vcpu, O_RDWR);
+	mutex_lock(&vm->lock);
+	file = vcpu_publish(vm, vcpu);
+	mutex_unlock(&vm->lock);
 	if (IS_ERR(file)) {
 		ret = PTR_ERR(file);
-		goto put_fd;
-	}
-
-	mutex_lock(&vm->lock);
-	ret = vcpu_publish(vm, vcpu);
-	mutex_unlock(&vm->lock);
-	if (ret) {
-		/* The file's release drops a VM reference that a published vCPU would have taken. */
-		lodge_vm_get(vm);
-		fput(file);
-		goto put_fd;
+		put_unused_fd(fd);
+		goto destroy;
 	}
 	lodge_arch_vcpu_postcreate(vcpu);
 	lodge_stats_vcpu_debugfs(vcpu);
 	fd_install(fd, file);
 	return fd;
 
-put_fd:
-	put_unused_fd(fd);
 destroy:
 	vcpu_destroy(vcpu);
 unreserve:
