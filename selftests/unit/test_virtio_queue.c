@@ -86,7 +86,7 @@ struct flight {
 	uint32_t written;
 };
 
-static void traffic(uint16_t size, unsigned int vflags, unsigned int rounds)
+static void traffic(uint16_t size, unsigned int vflags, unsigned int rounds, uint16_t first)
 {
 	struct flight *by_id;
 	struct virtq_elem held[64];
@@ -96,6 +96,15 @@ static void traffic(uint16_t size, unsigned int vflags, unsigned int rounds)
 	uint8_t tag = 0;
 
 	set_up(size, vflags);
+	if (first) {
+		/* A split ring whose indices have run that far. */
+		w.q.state.next_avail = w.q.state.next_used = first;
+		w.drv.next_avail = w.drv.next_used = first;
+		drv_w16(&w.drv, w.drv.avail + 2, first);
+		drv_w16(&w.drv, w.drv.used + 2, first);
+		drv_w16(&w.drv, w.drv.used + 4 + 8 * size, first);
+		drv_w16(&w.drv, w.drv.avail + 4 + 2 * size, first);
+	}
 	by_id = calloc(size, sizeof(*by_id));
 	for (unsigned int step = 0; step < rounds || reaped < added; step++) {
 		unsigned int what = rnd(4);
@@ -218,23 +227,24 @@ START_TEST(random_traffic_keeps_data_and_wakes_sleepers)
 
 	rnd_state = 42 + _i;
 	for (unsigned int s = 0; s < 4; s++)
-		traffic(sizes[s], way_flags(_i), 5000);
+		traffic(sizes[s], way_flags(_i), 3000, 0);
 }
 END_TEST
 
 START_TEST(packed_ring_takes_sizes_that_are_no_power_of_two)
 {
 	rnd_state = 7;
-	traffic(13, VIRTQ_F_PACKED | VIRTQ_F_EVENT_IDX, 20000);
-	traffic(100, VIRTQ_F_PACKED | VIRTQ_F_INDIRECT, 20000);
+	traffic(13, VIRTQ_F_PACKED | VIRTQ_F_EVENT_IDX, 8000, 0);
+	traffic(100, VIRTQ_F_PACKED | VIRTQ_F_INDIRECT, 8000, 0);
 }
 END_TEST
 
 START_TEST(split_indices_wrap_past_65535)
 {
 	rnd_state = 9;
-	traffic(16, VIRTQ_F_EVENT_IDX, 420000);
-	ck_assert_uint_gt(w.added, 70000);
+	traffic(16, VIRTQ_F_EVENT_IDX, 5000, 65500);
+	traffic(16, 0, 5000, 65535);
+	ck_assert_uint_gt(w.added, 200);
 }
 END_TEST
 
@@ -565,7 +575,7 @@ static void pair_post(struct pair *p, bool *flag)
 	pthread_mutex_unlock(&p->lock);
 }
 
-#define PAIR_CHAINS 8000
+#define PAIR_CHAINS 2000
 
 static struct pair pair = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false };
 
