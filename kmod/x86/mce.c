@@ -8,6 +8,7 @@
 #include <linux/kvm.h>
 #include <asm/mce.h>
 #include <asm/msr-index.h>
+#include <asm/processor.h>
 #include <asm/processor-flags.h>
 #include <asm/traps.h>
 
@@ -101,7 +102,8 @@ long mce_ioctl_setup(void *obj, void *arg)
 
 	if (!banks || banks > MCE_BANKS || (cap & ~(MCE_CAP_SUPPORTED | 0xff)))
 		return -EINVAL;
-	m->cap = cap;
+	/* AMD's processors have the count and MCG_CTL_P, the rest is reserved (APM 2 §9.3.1.1). */
+	m->cap = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ? cap : cap & 0x1ff;
 	if (cap & MCG_CTL_P)
 		m->ctl = ~0ull;
 	for (i = 0; i < banks; i++)
