@@ -5,10 +5,10 @@
  *
  * LINK: userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
  * LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_net.c
- * LINK: userspace/net/net.c userspace/net/slirp.c userspace/net/tap.c userspace/net/vhost.c userspace/net/spec.c
+ * LINK: userspace/net/net.c userspace/net/library.c userspace/net/slirp.c userspace/net/tap.c userspace/net/vhost.c userspace/net/spec.c
  * LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/irq.c userspace/board/mem.c
  * LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c userspace/common/thread.c
- * LIBS: -lslirp -lnl-route-3 -lnl-3
+ * LIBS: -ldl
  * CFLAGS: -I/usr/include/libnl3
  */
 #include <arpa/inet.h>

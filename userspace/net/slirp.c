@@ -23,12 +23,39 @@
 #include <time.h>
 
 #include "common/log.h"
+#include "net/library.h"
 
 #define WAITING_MAX	256
 #define POLLS_MAX	1024
 #define TIMERS_MAX	4
 
 #define FEATURE(n)	(1ULL << (n))
+
+/* libslirp's functions, loaded with the first user network. */
+static struct {
+	typeof(slirp_new) *new;
+	typeof(slirp_cleanup) *cleanup;
+	typeof(slirp_input) *input;
+	typeof(slirp_pollfds_fill) *pollfds_fill;
+	typeof(slirp_pollfds_poll) *pollfds_poll;
+	typeof(slirp_add_hostfwd) *add_hostfwd;
+} lib;
+
+static int load_library(struct err *e)
+{
+	static const struct library_symbol symbols[] = {
+		{ "slirp_new", &lib.new },
+		{ "slirp_cleanup", &lib.cleanup },
+		{ "slirp_input", &lib.input },
+		{ "slirp_pollfds_fill", &lib.pollfds_fill },
+		{ "slirp_pollfds_poll", &lib.pollfds_poll },
+		{ "slirp_add_hostfwd", &lib.add_hostfwd },
+	};
+
+	if (lib.new)
+		return 0;
+	return library_load("libslirp.so.0", "libslirp0", symbols, sizeof(symbols) / sizeof(symbols[0]), e);
+}
 
 struct frame {
 	struct frame *next;
@@ -205,7 +232,7 @@ static int slirp_send(struct net *net, unsigned int queue, const struct iovec *i
 		slirp_drop(s);
 		return -EINVAL;
 	}
-	slirp_input(s->lib, s->out + NET_HDR_LEN, len);
+	lib.input(s->lib, s->out + NET_HDR_LEN, len);
 	return 0;
 }
 
@@ -352,10 +379,10 @@ static void slirp_turn(struct slirp *s)
 
 	s->polls = 1;
 	s->poll[0] = (struct pollfd){ loop_fd(s->loop), POLLIN, 0 };
-	slirp_pollfds_fill(s->lib, &timeout, cb_add_poll, s);
+	lib.pollfds_fill(s->lib, &timeout, cb_add_poll, s);
 	timeout = timers_limit(s, timeout);
 	n = poll(s->poll, s->polls, timeout > INT32_MAX ? -1 : (int)timeout);
-	slirp_pollfds_poll(s->lib, n < 0, cb_get_revents, s);
+	lib.pollfds_poll(s->lib, n < 0, cb_get_revents, s);
 	run_timers(s);
 	if (n > 0 && s->poll[0].revents)
 		loop_run_once(s->loop, 0);
@@ -405,7 +432,7 @@ static void slirp_close(struct net *net)
 	struct frame *f;
 
 	if (s->lib)
-		slirp_cleanup(s->lib);
+		lib.cleanup(s->lib);
 	while ((f = s->head)) {
 		s->head = f->next;
 		free(f);
@@ -431,7 +458,7 @@ static int add_forwards(struct slirp *s, const struct net_spec *spec, struct err
 		struct in_addr guest = { htonl(f->guest_addr ? f->guest_addr : spec->subnet + 15) };
 
 		errno = 0;
-		if (slirp_add_hostfwd(s->lib, f->udp, host, f->host_port, guest, f->guest_port) < 0)
+		if (lib.add_hostfwd(s->lib, f->udp, host, f->host_port, guest, f->guest_port) < 0)
 			return err_set(e, errno ? errno : EADDRINUSE,
 				       "network: cannot listen on %s port %u of the host: %s; try: another port",
 				       f->udp ? "UDP" : "TCP", f->host_port, strerror(errno ? errno : EADDRINUSE));
@@ -455,6 +482,10 @@ struct net *slirp_open(const struct net_spec *spec, struct err *e)
 		.if_mtu = spec->mtu,
 	};
 
+	if (load_library(e) < 0) {
+		free(s);
+		return NULL;
+	}
 	if (!s) {
 		err_set(e, ENOMEM, "user network: out of memory");
 		return NULL;
@@ -466,7 +497,7 @@ struct net *slirp_open(const struct net_spec *spec, struct err *e)
 	strcpy(s->net.name, "user");
 	s->tail = &s->head;
 	s->complaints = (struct log_limit)LOG_LIMIT_INIT;
-	s->lib = slirp_new(&cfg, &callbacks, s);
+	s->lib = lib.new(&cfg, &callbacks, s);
 	if (!s->lib) {
 		err_set(e, EINVAL, "user network: libslirp refuses its configuration");
 		slirp_close(&s->net);

@@ -15,6 +15,7 @@
  * A frame is read into the queue's buffer. If the guest has no room it stays there and the descriptor is not polled; the
  * kernel then queues, and drops in the end, as on any congested link.
  */
+#include "net/library.h"
 #include "net/net.h"
 
 #include <errno.h>
@@ -262,14 +263,59 @@ static int open_queue(struct tap *tap, unsigned int i, struct err *e)
 	return 0;
 }
 
+/* libnl's functions, loaded with the first tap. */
+static struct {
+	typeof(nl_connect) *connect;
+	typeof(nl_geterror) *geterror;
+	typeof(nl_socket_alloc) *socket_alloc;
+	typeof(nl_socket_free) *socket_free;
+	typeof(rtnl_link_alloc) *link_alloc;
+	typeof(rtnl_link_change) *link_change;
+	typeof(rtnl_link_get_kernel) *link_get_kernel;
+	typeof(rtnl_link_put) *link_put;
+	typeof(rtnl_link_set_flags) *link_set_flags;
+	typeof(rtnl_link_set_master) *link_set_master;
+	typeof(rtnl_link_set_mtu) *link_set_mtu;
+} nl;
+
+static int load_library(struct err *e)
+{
+	static const struct library_symbol base[] = {
+		{ "nl_connect", &nl.connect },
+		{ "nl_geterror", &nl.geterror },
+		{ "nl_socket_alloc", &nl.socket_alloc },
+		{ "nl_socket_free", &nl.socket_free },
+	};
+	static const struct library_symbol route[] = {
+		{ "rtnl_link_alloc", &nl.link_alloc },
+		{ "rtnl_link_change", &nl.link_change },
+		{ "rtnl_link_get_kernel", &nl.link_get_kernel },
+		{ "rtnl_link_put", &nl.link_put },
+		{ "rtnl_link_set_flags", &nl.link_set_flags },
+		{ "rtnl_link_set_master", &nl.link_set_master },
+		{ "rtnl_link_set_mtu", &nl.link_set_mtu },
+	};
+	int r;
+
+	if (nl.link_alloc)
+		return 0;
+	r = library_load("libnl-3.so.200", "libnl-3-200", base, sizeof(base) / sizeof(base[0]), e);
+	return r ? r : library_load("libnl-route-3.so.200", "libnl-route-3-200", route, sizeof(route) / sizeof(route[0]), e);
+}
+
 /* Up, and on the bridge. */
 static int configure_link(struct tap *tap, const struct net_spec *spec, struct err *e)
 {
-	struct rtnl_link *change = rtnl_link_alloc(), *link = NULL;
-	struct nl_sock *sock = nl_socket_alloc();
+	struct rtnl_link *change, *link = NULL;
+	struct nl_sock *sock;
 	unsigned int bridge = 0;
-	int r = -ENOMEM;
+	int r = load_library(e);
 
+	if (r)
+		return r;
+	r = -ENOMEM;
+	change = nl.link_alloc();
+	sock = nl.socket_alloc();
 	if (!change || !sock)
 		goto out;
 	if (spec->bridge[0] && !(bridge = if_nametoindex(spec->bridge))) {
@@ -277,23 +323,23 @@ static int configure_link(struct tap *tap, const struct net_spec *spec, struct e
 			    spec->bridge, spec->bridge);
 		goto out;
 	}
-	r = nl_connect(sock, NETLINK_ROUTE);
+	r = nl.connect(sock, NETLINK_ROUTE);
 	if (!r)
-		r = rtnl_link_get_kernel(sock, 0, tap->ifname, &link);
+		r = nl.link_get_kernel(sock, 0, tap->ifname, &link);
 	if (!r) {
-		rtnl_link_set_flags(change, IFF_UP);
+		nl.link_set_flags(change, IFF_UP);
 		if (bridge)
-			rtnl_link_set_master(change, bridge);
+			nl.link_set_master(change, bridge);
 		if (spec->mtu)
-			rtnl_link_set_mtu(change, spec->mtu);
-		r = rtnl_link_change(sock, link, change, 0);
+			nl.link_set_mtu(change, spec->mtu);
+		r = nl.link_change(sock, link, change, 0);
 	}
 	if (r)
-		r = err_set(e, EIO, "tap %s: cannot set up the interface: %s", tap->ifname, nl_geterror(r));
+		r = err_set(e, EIO, "tap %s: cannot set up the interface: %s", tap->ifname, nl.geterror(r));
 out:
-	rtnl_link_put(link);
-	rtnl_link_put(change);
-	nl_socket_free(sock);
+	nl.link_put(link);
+	nl.link_put(change);
+	nl.socket_free(sock);
 	return r == -ENOMEM ? err_set(e, ENOMEM, "tap %s: out of memory", tap->ifname) : r;
 }
 
