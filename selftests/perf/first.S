@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * first.S - a PVH kernel whose first instructions say "first" on the serial port, and no more.
+ * first.S - a PVH kernel whose first instructions say "here" on the serial port, and no more.
  */
 	.section .note.xen, "a", @note
 	.balign	4
@@ -14,11 +14,11 @@
 _start:
 	mov	$0x3f8, %dx
 	mov	$text, %esi
-	mov	$6, %ecx
+	mov	$5, %ecx
 1:	lodsb
 	outb	%al, %dx
 	loop	1b
 2:	cli
 	hlt
 	jmp	2b
-text:	.ascii	"first\n"
+text:	.ascii	"here\n"
