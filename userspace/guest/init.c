@@ -32,6 +32,7 @@
 #define STATUS_NOT_RUN 126
 #define WORDS_MAX 1024
 #define GRACE_MS 200
+#define ACK_WAIT_S 10
 
 static int channel = -1;
 
@@ -83,14 +84,45 @@ static void say(const char *fmt, ...)
 		put_all(STDERR_FILENO, text, n);
 }
 
+static void nap_ms(long ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+/* Input that nobody wants any more may come before it. */
+static void wait_ack(void)
+{
+	static const unsigned char ack[EXEC_HEADER] = { EXEC_MAGIC, EXEC_ACK, 0, 0,
+							(unsigned char)~EXEC_ACK };
+	struct pollfd p = { channel, POLLIN, 0 };
+	unsigned char buf[256];
+	unsigned int seen = 0;
+	time_t limit = time(NULL) + ACK_WAIT_S;
+	ssize_t n, i;
+
+	while (time(NULL) < limit) {
+		if (poll(&p, 1, 100) <= 0)
+			continue;
+		n = read(channel, buf, sizeof(buf));
+		for (i = 0; i < n; i++) {
+			seen = buf[i] == ack[seen] ? seen + 1 : buf[i] == ack[0];
+			if (seen == sizeof(ack))
+				return;
+		}
+		if (n <= 0)
+			nap_ms(10);
+	}
+}
+
 static void end(int status)
 {
 	unsigned char s = status;
 
 	if (channel >= 0) {
 		send_frame(EXEC_STATUS, &s, 1);
-		if (isatty(channel))
-			tcdrain(channel);
+		wait_ack();
 	}
 	sync();
 	reboot(RB_POWER_OFF);
@@ -132,13 +164,6 @@ static void mount_one(const char *type, const char *at)
 	mkdir(at, 0755);
 	if (mount(type, at, type, 0, NULL) < 0 && errno != EBUSY)
 		fprintf(stderr, "lodge-init: %s on %s: %s\n", type, at, strerror(errno));
-}
-
-static void nap_ms(long ms)
-{
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-
-	nanosleep(&t, NULL);
 }
 
 static int open_port(void)

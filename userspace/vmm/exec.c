@@ -25,6 +25,7 @@
 #include "vmm/cpio.h"
 #include "vmm/exec_wire.h"
 
+#define ACK_RETRY_NS 5000000ULL
 #define MODULES_MAX 48
 #define MODULE_SIZE_MAX (16 * MIB)
 #define DEP_SIZE_MAX (4 * MIB)
@@ -47,6 +48,9 @@ struct exec {
 	atomic_bool hello;
 	u8 tx[EXEC_HEADER + EXEC_PAYLOAD_MAX];	/* main thread */
 	unsigned int tx_len, tx_at;
+	struct loop *loop;
+	struct loop_timer ack;
+	bool acked;
 };
 
 /* ---- the archive ---- */
@@ -257,10 +261,55 @@ void exec_destroy(struct exec *x)
 {
 	if (!x)
 		return;
+	if (x->loop)
+		loop_timer_fini(x->loop, &x->ack);
 	console_destroy(x->out);
 	console_destroy(x->err);
 	cpio_fini(&x->archive);
 	free(x);
+}
+
+/* ---- to the guest ---- */
+
+static u8 head_check(const u8 *h)
+{
+	return ~(h[1] + h[2] + h[3]);
+}
+
+static bool tx_flush(struct exec *x)
+{
+	if (x->tx_at < x->tx_len)
+		x->tx_at += devices_exec_input(x->devices, x->tx + x->tx_at,
+					       x->tx_len - x->tx_at);
+	return x->tx_at == x->tx_len;
+}
+
+static void tx_frame(struct exec *x, enum exec_type type, const void *data, size_t len)
+{
+	x->tx[0] = EXEC_MAGIC;
+	x->tx[1] = type;
+	x->tx[2] = len;
+	x->tx[3] = len >> 8;
+	x->tx[4] = head_check(x->tx);
+	memcpy(x->tx + EXEC_HEADER, data, len);
+	x->tx_len = EXEC_HEADER + len;
+	x->tx_at = 0;
+	tx_flush(x);
+}
+
+/* On the main thread; again and again until earlier input is out of the way. */
+static void send_ack(void *ctx)
+{
+	struct exec *x = ctx;
+
+	if (!x->devices)
+		return;
+	if (!x->acked && tx_flush(x)) {
+		x->acked = true;
+		tx_frame(x, EXEC_ACK, "", 0);
+	}
+	if (!tx_flush(x))
+		loop_timer_arm(&x->ack, ACK_RETRY_NS, 0);
 }
 
 /* ---- from the guest ---- */
@@ -276,7 +325,8 @@ static void on_drained(void *ctx)
 {
 	struct exec *x = ctx;
 
-	devices_exec_drained(x->devices);
+	if (x->devices)
+		devices_exec_drained(x->devices);
 }
 
 static const struct console_ops out_ops = { .input = no_input, .drained = on_drained };
@@ -286,10 +336,18 @@ int exec_connect(struct exec *x, struct devices *d, struct loop *loop, struct er
 	struct console_config cfg = { .out_fd = STDOUT_FILENO };
 
 	x->devices = d;
+	x->loop = loop;
+	if (loop_timer_init(loop, &x->ack, send_ack, x) < 0)
+		return err_set(e, errno, "cannot make a timer");
 	x->out = console_create(loop, &cfg, &out_ops, x, e);
 	cfg.out_fd = STDERR_FILENO;
 	x->err = x->out ? console_create(loop, &cfg, &out_ops, x, e) : NULL;
 	return x->err ? 0 : -EIO;
+}
+
+void exec_disconnect(struct exec *x)
+{
+	x->devices = NULL;
 }
 
 void exec_abort(struct exec *x, bool on)
@@ -298,11 +356,6 @@ void exec_abort(struct exec *x, bool on)
 		console_abort(x->out, on);
 	if (x->err)
 		console_abort(x->err, on);
-}
-
-static u8 head_check(const u8 *h)
-{
-	return ~(h[1] + h[2] + h[3]);
 }
 
 static void payload(struct exec *x, const u8 *p, size_t n)
@@ -317,6 +370,7 @@ static void payload(struct exec *x, const u8 *p, size_t n)
 		break;
 	case EXEC_STATUS:
 		atomic_store(&x->status, p[0]);
+		loop_post(x->loop, send_ack, x);
 		break;
 	default:
 		break;
@@ -377,43 +431,22 @@ int exec_status(struct exec *x)
 	return atomic_load(&x->status);
 }
 
-/* ---- to the guest ---- */
-
-static bool tx_flush(struct exec *x)
-{
-	if (x->tx_at < x->tx_len)
-		x->tx_at += devices_exec_input(x->devices, x->tx + x->tx_at,
-					       x->tx_len - x->tx_at);
-	return x->tx_at == x->tx_len;
-}
-
-static void tx_frame(struct exec *x, const void *data, size_t len)
-{
-	x->tx[0] = EXEC_MAGIC;
-	x->tx[1] = EXEC_STDIN;
-	x->tx[2] = len;
-	x->tx[3] = len >> 8;
-	x->tx[4] = head_check(x->tx);
-	memcpy(x->tx + EXEC_HEADER, data, len);
-	x->tx_len = EXEC_HEADER + len;
-	x->tx_at = 0;
-	tx_flush(x);
-}
+/* ---- input ---- */
 
 size_t exec_stdin(struct exec *x, const void *data, size_t len)
 {
-	if (!atomic_load(&x->hello) || !tx_flush(x) || !len)
+	if (!x->devices || !atomic_load(&x->hello) || !tx_flush(x) || !len)
 		return 0;
 	if (len > EXEC_PAYLOAD_MAX)
 		len = EXEC_PAYLOAD_MAX;
-	tx_frame(x, data, len);
+	tx_frame(x, EXEC_STDIN, data, len);
 	return len;
 }
 
 bool exec_stdin_end(struct exec *x)
 {
-	if (!atomic_load(&x->hello) || !tx_flush(x))
+	if (!x->devices || !atomic_load(&x->hello) || !tx_flush(x))
 		return false;
-	tx_frame(x, "", 0);
+	tx_frame(x, EXEC_STDIN, "", 0);
 	return true;
 }

@@ -19,6 +19,8 @@ void exec_destroy(struct exec *x);
 /* The archive for behind the initrd; owned by x. */
 void exec_archive(struct exec *x, const void **data, size_t *len);
 int exec_connect(struct exec *x, struct devices *d, struct loop *loop, struct err *e);
+/* The devices are about to go; the machine is paused. */
+void exec_disconnect(struct exec *x);
 /* Around a pause of the machine: nobody waits in exec_output(). */
 void exec_abort(struct exec *x, bool on);
 /* Bytes from the guest; a devices_exec_fn. */

@@ -20,9 +20,11 @@ enum exec_type {
 	EXEC_HELLO = 1,		/* guest: ready for input */
 	EXEC_STDOUT = 2,
 	EXEC_STDERR = 3,
-	EXEC_STATUS = 4,	/* guest: one byte, the exit status; the guest powers off then */
+	EXEC_STATUS = 4,	/* guest: one byte, the exit status; it waits for EXEC_ACK then */
 	EXEC_STDIN = 5,		/* host; length 0 is the end of input */
 	EXEC_MESSAGE = 6,	/* guest: why the command could not be run */
+	EXEC_ACK = 7,		/* host: the status has arrived; the guest may power off. Without
+				 * it a reset of the device at power-off may overtake the status. */
 };
 
 #endif

@@ -414,6 +414,8 @@ static void teardown(struct run *r)
 		devices_set_console(r->devices, NULL);
 	console_destroy(r->console);
 	r->console = NULL;
+	if (r->exec)
+		exec_disconnect(r->exec);
 	machine_destroy(r->machine);
 	devices_destroy(r->devices);
 	exec_destroy(r->exec);
