@@ -19,8 +19,10 @@
 extern "C" {
 #endif
 
-/* Exit codes of `lodge run`. With "-- COMMAND" the command's own status (0-127, or 128 plus the
- * signal that killed it) is returned, and codes from LODGE_EXIT_FAILURE on have 200 added. */
+/*
+ * Exit codes of `lodge run`. With "-- COMMAND" the command's own status (0-127, or 128 plus the
+ * signal that killed it) is returned, and codes from LODGE_EXIT_FAILURE on have 200 added.
+ */
 enum lodge_exit {
 	LODGE_EXIT_OFF = 0,		/* the guest powered off */
 	LODGE_EXIT_FAILURE = 1,		/* something else went wrong */
@@ -60,8 +62,10 @@ const char *lodge_version(void);
 /* The run directory: $LODGE_RUN_DIR, else $XDG_RUNTIME_DIR/lodge, else /run/lodge. */
 int lodge_run_dir(char *buf, size_t room, struct lodge_error *err);
 
-/* All running guests of this run directory, by name; *guests is freed with free(). Guests that
- * do not answer are listed with state "unresponsive". */
+/*
+ * All running guests of this run directory, by name; *guests is freed with free(). Guests that
+ * do not answer are listed with state "unresponsive".
+ */
 int lodge_list(struct lodge_guest **guests, size_t *count, struct lodge_error *err);
 int lodge_info(const char *name, struct lodge_guest *guest, struct lodge_error *err);
 /* The guest's answer to "info" as JSON text. */
