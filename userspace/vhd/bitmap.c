@@ -11,8 +11,8 @@
  * wait and a commit is started, which cleans them.
  *
  * What the commit writes is a copy staged before its data barrier: a bit may
- * only reach the disk after the sector it speaks of, since in a differencing
- * image it hides the parent's.
+ * only reach the disk after the sector it speaks of, since it hides a parent's
+ * sector, and in any image uncovers whatever lay there before.
  */
 #include <errno.h>
 #include <stdlib.h>

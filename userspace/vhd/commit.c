@@ -7,8 +7,11 @@
  *
  *	KILL	once per open: the trailing footer is overwritten and synced,
  *		so that an image that was not closed can be told
- *	STAGE	copies of the dirty bitmaps are taken; a differencing image is
- *		synced here, since a bit must not precede its sector
+ *	STAGE	copies of the dirty bitmaps are taken, and if there were any the
+ *		image is synced, since a bit must not precede its sector: under
+ *		a clear bit may lie old bytes (a parent shows through, or a crash
+ *		kept a write whose bitmap it lost). Blocks that are full from
+ *		the start, as all of ours without parent, do not come here
  *	MAPS	bitmaps are written, all in parallel
  *	BARRIER	only where blocks were put on bytes not known to be zero or the
  *		file has grown: sync, then their entries may show
@@ -336,7 +339,7 @@ static void commit_next(struct vhd *v)
 				put_sync(v);
 				break;
 			}
-			staged = v->type == VHD_DIFF && v->cache.dirty;
+			staged = v->cache.dirty;
 			stage(v);
 			if (enter(v, COMMIT_STAGE_SYNC, staged))
 				return;
