@@ -47,7 +47,7 @@ struct virtio_ops {
 	/* Forget the guest. All queues are stopped, or this queue alone. dev->lock held. */
 	void (*reset)(struct virtio_dev *dev);
 	void (*queue_reset)(struct virtio_queue *vq);
-	/* Before the queues of an outside server (vhost) are stopped: take them back. dev->lock held. Optional. */
+	/* A reset is asked for and the queues still run: take back those of an outside server (vhost). dev->lock held. Optional. */
 	void (*quiesce)(struct virtio_dev *dev);
 	/* Free the device; virtio_dev_fini() is the type's to call. */
 	void (*destroy)(struct virtio_dev *dev);

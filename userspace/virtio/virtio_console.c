@@ -23,9 +23,12 @@
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define QUEUE_SIZE	64
 #define SEGMENTS	32
+#define DRAIN_MS	200
+#define DRAIN_STEP_MS	2
 #define BUDGET		64
 #define CTRL_RX		2
 #define CTRL_TX		3
@@ -341,6 +344,30 @@ static void console_driver_ok(struct virtio_dev *dev)
 		loop_post(con->loop, opened_without_dialogue, con);
 }
 
+/*
+ * A guest that powers off resets its console right behind its last words. They are on a ring that the loop has been kicked for:
+ * give it a moment, on the vCPU's thread that asks for the reset, but never wait for an owner who does not take them.
+ */
+static void console_quiesce(struct virtio_dev *dev)
+{
+	static const struct timespec step = { .tv_nsec = DRAIN_STEP_MS * 1000000L };
+	struct virtio_console *con = from_dev(dev);
+	bool waiting = true;
+
+	for (unsigned int ms = 0; waiting && ms < DRAIN_MS; ms += DRAIN_STEP_MS) {
+		waiting = false;
+		for (unsigned int port = 0; port < con->num_ports; port++) {
+			struct virtio_queue *vq = &dev->queue[rx_of(port) + 1];
+
+			pthread_mutex_lock(&vq->lock);
+			waiting |= vq->running && virtio_dev_live(dev) && virtq_pending(&vq->ring);
+			pthread_mutex_unlock(&vq->lock);
+		}
+		if (waiting)
+			nanosleep(&step, NULL);
+	}
+}
+
 static void console_reset(struct virtio_dev *dev)
 {
 	struct virtio_console *con = from_dev(dev);
@@ -377,6 +404,7 @@ static void console_destroy(struct virtio_dev *dev)
 
 static const struct virtio_ops console_ops = {
 	.driver_ok = console_driver_ok,
+	.quiesce = console_quiesce,
 	.reset = console_reset,
 	.queue_reset = console_queue_reset,
 	.destroy = console_destroy,
