@@ -9,6 +9,7 @@
 #include <linux/bits.h>
 #include <linux/kernel.h>
 #include <linux/kvm_para.h>
+#include <linux/sched/stat.h>
 #include <asm/apicdef.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
@@ -402,6 +403,11 @@ PV_RW(clock_new, KVM_FEATURE_CLOCKSOURCE2, v->time->clock_msr, pvclock_set_syste
 PV_RW(steal, KVM_FEATURE_STEAL_TIME, v->time->steal_msr, steal_set_msr)
 PV_RW(eoi, KVM_FEATURE_PV_EOI, v->pv_eoi_msr, pv_eoi_set_msr)
 
+static bool steal_present(void)
+{
+	return sched_info_on();
+}
+
 static int poll_control_store(V v, u64 val)
 {
 	if (val & ~1ull)
@@ -462,7 +468,7 @@ static const struct msr_desc msr_table[] = {
 	{ ONE(MSR_IA32_XSS), .get = xss_get, .set = xss_set },
 	{ ONE(MSR_KVM_WALL_CLOCK_NEW), SAVED, RW(wall_new) },
 	{ ONE(MSR_KVM_SYSTEM_TIME_NEW), SAVED, RW(clock_new) },
-	{ ONE(MSR_KVM_STEAL_TIME), SAVED, RW(steal) },
+	{ ONE(MSR_KVM_STEAL_TIME), SAVED, RW(steal), .present = steal_present },
 	{ ONE(MSR_KVM_PV_EOI_EN), SAVED, RW(eoi) },
 	{ ONE(MSR_KVM_POLL_CONTROL), SAVED, RW(poll) },
 	{ ONE(MSR_EFER), RW(efer) },

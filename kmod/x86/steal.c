@@ -23,7 +23,7 @@ int steal_set_msr(struct x86_vcpu *vcpu, u64 val)
 {
 	struct vcpu_time *t = vcpu->time;
 
-	if (!sched_info_on() || (val & KVM_STEAL_RESERVED_MASK))
+	if (val & KVM_STEAL_RESERVED_MASK)
 		return 1;
 	t->steal_msr = val;
 	t->steal_on = (val & KVM_MSR_ENABLED) &&
