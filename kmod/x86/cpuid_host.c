@@ -39,8 +39,10 @@ static const struct {
 		B(29) | B(30) },
 	/* + SEP CLFLUSH SSE SSE2 */
 	[CPUW_1_EDX] = { 1, 0, 3, CPUID_1_EDX, CPUID_EDX_COMMON | B(11) | B(19) | B(25) | B(26) },
-	/* FSGSBASE BMI1 HLE AVX2 FDP_EXCPTN SMEP BMI2 ERMS INVPCID RTM ZERO_FCS AVX512F/DQ RDSEED ADX SMAP IFMA CLFLUSHOPT
-	 * CLWB AVX512PF/ER/CD SHA AVX512BW/VL */
+	/*
+	 * FSGSBASE BMI1 HLE AVX2 FDP_EXCPTN SMEP BMI2 ERMS INVPCID RTM ZERO_FCS AVX512F/DQ RDSEED ADX SMAP IFMA CLFLUSHOPT
+	 * CLWB AVX512PF/ER/CD SHA AVX512BW/VL
+	 */
 	[CPUW_7_EBX] = { 7, 0, 1, CPUID_7_0_EBX,
 		B(0) | BS(3, 11) | B(13) | BS(16, 21) | B(23) | B(24) | BS(26, 31) },
 	/* VBMI UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNT LA57 RDPID CLDEMOTE MOVDIRI MOVDIR64B */
@@ -142,10 +144,12 @@ static void cpuid_host_compute(struct cpuid_host *h)
 
 const struct cpuid_host *cpuid_host(void)
 {
+	/* pairs with the release below: who sees it ready sees what was computed */
 	if (!smp_load_acquire(&host_caps_ready)) {
 		mutex_lock(&host_caps_lock);
 		if (!host_caps_ready) {
 			cpuid_host_compute(&host_caps);
+			/* pairs with the acquire above */
 			smp_store_release(&host_caps_ready, true);
 		}
 		mutex_unlock(&host_caps_lock);

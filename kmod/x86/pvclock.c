@@ -215,10 +215,10 @@ void time_update_clock(struct x86_vcpu *vcpu)
 	info.version = (old.version | 1) + (old.version & 1 ? 2 : 0);
 	if (lodge_guest_cache_write(vm, &t->clock_cache, 0, &info.version, sizeof(info.version)))
 		return;
-	smp_wmb();
+	smp_wmb();	/* the guest sees the version odd before the fields change */
 	if (lodge_guest_cache_write(vm, &t->clock_cache, 4, (u8 *)&info + 4, sizeof(info) - 4))
 		return;
-	smp_wmb();
+	smp_wmb();	/* and even after they have */
 	info.version++;
 	lodge_guest_cache_write(vm, &t->clock_cache, 0, &info.version, sizeof(info.version));
 }
@@ -249,12 +249,12 @@ int pvclock_set_wall_clock(struct x86_vcpu *vcpu, u64 val)
 	wc.version = (wc.version | 1) + (wc.version & 1 ? 2 : 0);
 	if (lodge_guest_write(vm, val, &wc.version, sizeof(wc.version)))
 		return 0;
-	smp_wmb();
+	smp_wmb();	/* the guest sees the version odd before the fields change */
 	ns = pvclock_now(to_x86_vm(vm), &tsc, &real);
 	wc.sec = div_u64_rem(real - ns, NSEC_PER_SEC, &rem);
 	wc.nsec = rem;
 	lodge_guest_write(vm, val, &wc, sizeof(wc));
-	smp_wmb();
+	smp_wmb();	/* and even after they have */
 	wc.version++;
 	lodge_guest_write(vm, val, &wc.version, sizeof(wc.version));
 	return 0;

@@ -73,12 +73,12 @@ void time_update_steal(struct x86_vcpu *vcpu)
 	if (lodge_guest_cache_write(vm, &t->steal_cache, offsetof(struct kvm_steal_time, version), &st.version,
 				    sizeof(st.version)))
 		return;
-	smp_wmb();
+	smp_wmb();	/* the guest sees the version odd before the fields change */
 	delay = current->sched_info.run_delay;
 	st.steal += delay - t->steal_delay;
 	t->steal_delay = delay;
 	lodge_guest_cache_write(vm, &t->steal_cache, offsetof(struct kvm_steal_time, steal), &st.steal, sizeof(st.steal));
-	smp_wmb();
+	smp_wmb();	/* and even after they have */
 	st.version++;
 	lodge_guest_cache_write(vm, &t->steal_cache, offsetof(struct kvm_steal_time, version), &st.version,
 				sizeof(st.version));

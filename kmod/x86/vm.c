@@ -7,6 +7,7 @@
 #include "core/arch.h"
 #include "core/vm.h"
 #include "x86/irqchip/irqchip.h"
+#include "x86/mmu/up.h"
 #include "x86/time.h"
 #include "x86/vcpu.h"
 #include "x86/vm.h"
@@ -63,6 +64,11 @@ void lodge_arch_vm_destroy(struct lodge_vm *core)
 /* ---- ioctls ---- */
 
 /* VT-x without unrestricted guest wants three pages for a TSS; we ask for the real thing and only keep the number. */
+struct stage2 *vm_stage2(struct lodge_vm *vm)
+{
+	return &to_x86_vm(vm)->stage2;
+}
+
 long vm_ioctl_set_tss_addr(void *obj, void *arg)
 {
 	struct x86_vm *vm = to_x86_vm(obj);

@@ -371,20 +371,17 @@ static enum install_result fault_install_locked(struct fault *f)
 		u64 *ptep = &table[walk_index(f->gfn, level)];
 		u64 e = READ_ONCE(*ptep);
 
-		if (walk_present(s, e)) {
-			if (walk_is_leaf(s, e, level))
-				return fault_meet_leaf(f, ptep, e, level);
-		} else if (level <= f->level) {
-			return fault_set_leaf(f, ptep, level);
-		} else {
+		if (!walk_present(s, e)) {
+			if (level <= f->level)
+				return fault_set_leaf(f, ptep, level);
 			e = fault_add_table(f, ptep, level);
 			if (!e) {
 				f->need = level - f->level;
 				return INSTALL_TABLES;
 			}
-			if (walk_is_leaf(s, e, level))
-				return fault_meet_leaf(f, ptep, e, level);
 		}
+		if (walk_is_leaf(s, e, level))
+			return fault_meet_leaf(f, ptep, e, level);
 		table = walk_table(e);
 		level--;
 	}

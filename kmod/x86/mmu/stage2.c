@@ -29,8 +29,8 @@
 #include "core/stats.h"
 #include "core/vcpu.h"
 #include "core/vm.h"
+#include "x86/mmu/up.h"
 #include "x86/mmu/walk.h"
-#include "x86/vcpu.h"
 
 static void stage2_stat(u64 *counter, long n)
 {
@@ -190,14 +190,9 @@ bool stage2_zap(struct stage2 *s, gfn_t start, gfn_t end)
 
 /* ---- what core/ asks ---- */
 
-static struct stage2 *stage2_of(struct lodge_vm *vm)
-{
-	return &to_x86_vm(vm)->stage2;
-}
-
 void lodge_arch_flush_slot(struct lodge_vm *vm, const struct lodge_memslot *slot)
 {
-	struct stage2 *s = stage2_of(vm);
+	struct stage2 *s = vm_stage2(vm);
 
 	if (stage2_zap(s, slot->gfn, slot->gfn + slot->npages))
 		stage2_flush(s, true);
@@ -205,7 +200,7 @@ void lodge_arch_flush_slot(struct lodge_vm *vm, const struct lodge_memslot *slot
 
 void lodge_arch_flush_all(struct lodge_vm *vm)
 {
-	struct stage2 *s = stage2_of(vm);
+	struct stage2 *s = vm_stage2(vm);
 
 	if (s->root && stage2_zap(s, 0, gpa_to_gfn(s->max_gpa)))
 		stage2_flush(s, true);
@@ -226,7 +221,7 @@ static bool stage2_hva_range(const struct lodge_memslot *slot, hva_t start, hva_
 
 void lodge_arch_invalidate_begin(struct lodge_vm *vm, hva_t start, hva_t end, bool blockable)
 {
-	struct stage2 *s = stage2_of(vm);
+	struct stage2 *s = vm_stage2(vm);
 	struct lodge_memslots *slots;
 	bool flush = false;
 	unsigned int i;
@@ -256,7 +251,7 @@ void lodge_arch_invalidate_begin(struct lodge_vm *vm, hva_t start, hva_t end, bo
 
 void lodge_arch_invalidate_end(struct lodge_vm *vm, hva_t start, hva_t end)
 {
-	struct stage2 *s = stage2_of(vm);
+	struct stage2 *s = vm_stage2(vm);
 
 	write_lock(&s->lock);
 	s->invalidate_seq++;
@@ -288,7 +283,7 @@ static bool stage2_age(struct stage2 *s, gfn_t first, gfn_t last, bool clear)
 
 bool lodge_arch_age(struct lodge_vm *vm, hva_t start, hva_t end, bool clear)
 {
-	struct stage2 *s = stage2_of(vm);
+	struct stage2 *s = vm_stage2(vm);
 	struct lodge_memslots *slots;
 	bool young = false;
 	unsigned int i;

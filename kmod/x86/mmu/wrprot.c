@@ -21,8 +21,8 @@
 
 #include "core/arch.h"
 #include "core/vm.h"
+#include "x86/mmu/up.h"
 #include "x86/mmu/walk.h"
-#include "x86/vcpu.h"
 
 #define WRPROT_BATCH	4096	/* entries between two looks at need_resched() */
 
@@ -144,7 +144,7 @@ again:
 
 int lodge_arch_prepare_slot(struct lodge_vm *vm, const struct lodge_memslot *old, struct lodge_memslot *new)
 {
-	struct stage2 *s = &to_x86_vm(vm)->stage2;
+	struct stage2 *s = vm_stage2(vm);
 
 	if (new && new->npages && new->gfn + new->npages > gpa_to_gfn(s->max_gpa))
 		return -EINVAL;
@@ -153,7 +153,7 @@ int lodge_arch_prepare_slot(struct lodge_vm *vm, const struct lodge_memslot *old
 
 void lodge_arch_commit_slot(struct lodge_vm *vm, const struct lodge_memslot *old, const struct lodge_memslot *new)
 {
-	struct stage2 *s = &to_x86_vm(vm)->stage2;
+	struct stage2 *s = vm_stage2(vm);
 	bool was, is, flush = false;
 	gfn_t end;
 
@@ -172,7 +172,7 @@ void lodge_arch_commit_slot(struct lodge_vm *vm, const struct lodge_memslot *old
 
 void lodge_arch_dirty_protect(struct lodge_vm *vm, const struct lodge_memslot *slot, gfn_t gfn_offset, unsigned long mask)
 {
-	struct stage2 *s = &to_x86_vm(vm)->stage2;
+	struct stage2 *s = vm_stage2(vm);
 	gfn_t first = slot->gfn + gfn_offset;
 	struct stage2_iter it;
 
@@ -197,5 +197,5 @@ void lodge_arch_dirty_protect(struct lodge_vm *vm, const struct lodge_memslot *s
 
 void lodge_arch_dirty_flush(struct lodge_vm *vm, const struct lodge_memslot *slot)
 {
-	stage2_flush(&to_x86_vm(vm)->stage2, true);
+	stage2_flush(vm_stage2(vm), true);
 }
