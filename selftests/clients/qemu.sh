@@ -4,7 +4,7 @@
 # boot Debian's cloud kernel.  QEMU knows /dev/kvm alone, so that name leads to
 # the node under test.
 # BOX: --smp 2 --mem 2G --file /usr/bin/qemu-system-x86_64 --file build/guest/vmlinuz --file build/guest/test-initrd --file /usr/share/seabios/bios-256k.bin:/usr/share/qemu/bios-256k.bin --file /usr/share/seabios/bios-microvm.bin:/usr/share/qemu/bios-microvm.bin --file /usr/share/qemu/linuxboot_dma.bin:/usr/share/qemu/linuxboot_dma.bin --file /usr/share/qemu/kvmvapic.bin:/usr/share/qemu/kvmvapic.bin --file selftests/guest/guest.sh
-# NODES: kvm lodge
+# NODES: lodge
 # TIMEOUT: 500
 # shellcheck source=selftests/guest/guest.sh
 . ./guest.sh

@@ -86,15 +86,130 @@ struct flight {
 	uint32_t written;
 };
 
-static void traffic(uint16_t size, unsigned int vflags, unsigned int rounds, uint16_t first)
-{
+static struct {
+	uint16_t size;
+	unsigned int vflags;
 	struct flight *by_id;
 	struct virtq_elem held[64];
 	struct iovec held_iov[64][SEGS];
-	unsigned int num_held = 0, added = 0, reaped = 0;
-	bool device_sleeps = false, driver_sleeps = false;
-	uint8_t tag = 0;
+	unsigned int num_held, added, reaped;
+	bool device_sleeps, driver_sleeps;
+	uint8_t tag;
+} t;
 
+/* The driver adds a batch. */
+static void driver_adds(void)
+{
+	bool any = false;
+
+	for (unsigned int k = rnd(5); k; k--) {
+		struct drv_seg seg[8];
+		unsigned int n = 1 + rnd(t.size < 8 ? t.size : 8), outs = rnd(n + 1);
+		uint64_t at;
+		int id;
+
+		t.tag++;
+		at = RAM_GPA + BUF + (uint64_t)(t.added % 4096) * 256;
+		for (unsigned int i = 0; i < n; i++) {
+			seg[i].gpa = at + i * 32;
+			seg[i].len = 1 + rnd(32);
+			seg[i].write = i >= outs;
+			if (!seg[i].write)
+				memset(drv_at(&w.drv, seg[i].gpa, seg[i].len), t.tag, seg[i].len);
+		}
+		id = drv_add(&w.drv, seg, n, (t.vflags & VIRTQ_F_INDIRECT) && rnd(2));
+		if (id < 0)
+			break;
+		ck_assert(!t.by_id[id].live);
+		t.by_id[id] = (struct flight){ .live = true, .tag = t.tag };
+		if (outs < n) {
+			t.by_id[id].in_gpa = seg[outs].gpa;
+			t.by_id[id].in_len = seg[outs].len;
+		}
+		t.added++;
+		any = true;
+	}
+	if (any && drv_wants_kick(&w.drv))
+		t.device_sleeps = false;
+	else if (any)
+		ck_assert_msg(!t.device_sleeps, "a kick was lost");
+}
+
+/* The device pops. */
+static void device_pops(void)
+{
+	virtq_disable_kicks(&w.q);
+	while (t.num_held < 64) {
+		struct virtq_elem *e = &t.held[t.num_held];
+
+		e->iov = t.held_iov[t.num_held];
+		if (virtq_pop(&w.q, e) != 1)
+			break;
+		if (!rnd(8)) {
+			virtq_unpop(&w.q, e);
+			continue;
+		}
+		for (unsigned int i = 0; i < e->out_num; i++)
+			for (size_t b = 0; b < e->iov[i].iov_len; b++)
+				ck_assert_uint_eq(((uint8_t *)e->iov[i].iov_base)[b], t.by_id[e->id].tag);
+		t.num_held++;
+	}
+	ck_assert_int_eq(w.q.fault, VIRTQ_OK);
+	if (t.num_held < 64 && !virtq_enable_kicks(&w.q))
+		t.device_sleeps = true;
+}
+
+/* The device completes some, in any order. */
+static void device_completes(void)
+{
+	for (unsigned int k = 1 + rnd(t.num_held); k; k--) {
+		unsigned int i = rnd(t.num_held);
+		struct virtq_elem e = t.held[i];
+		struct flight *f = &t.by_id[e.id];
+		uint8_t fill[256];
+
+		e.iov = t.held_iov[i];
+		f->written = f->in_len ? rnd(f->in_len + 1) : 0;
+		memset(fill, f->tag + 1, sizeof(fill));
+		ck_assert_uint_eq(virtq_elem_write(&e, 0, fill, f->written), f->written);
+		virtq_fill(&w.q, &e, f->written);
+		t.num_held--;
+		if (i != t.num_held) {
+			t.held[i] = t.held[t.num_held];
+			memcpy(t.held_iov[i], t.held_iov[t.num_held], sizeof(t.held_iov[i]));
+		}
+	}
+	virtq_flush(&w.q);
+	if (virtq_needs_call(&w.q))
+		t.driver_sleeps = false;
+	else
+		ck_assert_msg(!t.driver_sleeps, "an interrupt was lost");
+}
+
+/* The driver reaps all and sleeps. */
+static void driver_reaps(void)
+{
+	uint32_t len;
+	int id;
+
+	drv_disable_calls(&w.drv);
+	while ((id = drv_reap(&w.drv, &len)) >= 0) {
+		struct flight *f = &t.by_id[id];
+
+		ck_assert(f->live);
+		ck_assert_uint_eq(len, f->written);
+		for (uint32_t b = 0; b < len; b++)
+			ck_assert_uint_eq(*(uint8_t *)drv_at(&w.drv, f->in_gpa + b, 1),
+					  (uint8_t)(f->tag + 1));
+		f->live = false;
+		t.reaped++;
+	}
+	drv_enable_calls(&w.drv);
+	t.driver_sleeps = true;
+}
+
+static void traffic(uint16_t size, unsigned int vflags, unsigned int rounds, uint16_t first)
+{
 	set_up(size, vflags);
 	if (first) {
 		/* A split ring whose indices have run that far. */
@@ -105,112 +220,27 @@ static void traffic(uint16_t size, unsigned int vflags, unsigned int rounds, uin
 		drv_w16(&w.drv, w.drv.used + 4 + 8 * size, first);
 		drv_w16(&w.drv, w.drv.avail + 4 + 2 * size, first);
 	}
-	by_id = calloc(size, sizeof(*by_id));
-	for (unsigned int step = 0; step < rounds || reaped < added; step++) {
+	memset(&t, 0, sizeof(t));
+	t.size = size;
+	t.vflags = vflags;
+	t.by_id = calloc(size, sizeof(*t.by_id));
+	for (unsigned int step = 0; step < rounds || t.reaped < t.added; step++) {
 		unsigned int what = rnd(4);
 
-		if (what == 0 && step < rounds) {		/* the driver adds a batch */
-			bool any = false;
-
-			for (unsigned int k = rnd(5); k; k--) {
-				struct drv_seg seg[8];
-				unsigned int n = 1 + rnd(size < 8 ? size : 8), outs = rnd(n + 1);
-				uint64_t at;
-				int id;
-
-				tag++;
-				at = RAM_GPA + BUF + (uint64_t)(added % 4096) * 256;
-				for (unsigned int i = 0; i < n; i++) {
-					seg[i].gpa = at + i * 32;
-					seg[i].len = 1 + rnd(32);
-					seg[i].write = i >= outs;
-					if (!seg[i].write)
-						memset(drv_at(&w.drv, seg[i].gpa, seg[i].len), tag, seg[i].len);
-				}
-				id = drv_add(&w.drv, seg, n, (vflags & VIRTQ_F_INDIRECT) && rnd(2));
-				if (id < 0)
-					break;
-				ck_assert(!by_id[id].live);
-				by_id[id] = (struct flight){ .live = true, .tag = tag };
-				if (outs < n) {
-					by_id[id].in_gpa = seg[outs].gpa;
-					by_id[id].in_len = seg[outs].len;
-				}
-				added++;
-				any = true;
-			}
-			if (any && drv_wants_kick(&w.drv))
-				device_sleeps = false;
-			else if (any)
-				ck_assert_msg(!device_sleeps, "a kick was lost");
-		} else if (what == 1 && !device_sleeps) {	/* the device pops */
-			virtq_disable_kicks(&w.q);
-			while (num_held < 64) {
-				struct virtq_elem *e = &held[num_held];
-
-				e->iov = held_iov[num_held];
-				if (virtq_pop(&w.q, e) != 1)
-					break;
-				if (!rnd(8)) {
-					virtq_unpop(&w.q, e);
-					continue;
-				}
-				for (unsigned int i = 0; i < e->out_num; i++)
-					for (size_t b = 0; b < e->iov[i].iov_len; b++)
-						ck_assert_uint_eq(((uint8_t *)e->iov[i].iov_base)[b], by_id[e->id].tag);
-				num_held++;
-			}
-			ck_assert_int_eq(w.q.fault, VIRTQ_OK);
-			if (num_held < 64 && !virtq_enable_kicks(&w.q))
-				device_sleeps = true;
-		} else if (what == 2 && num_held) {		/* the device completes some, in any order */
-			for (unsigned int k = 1 + rnd(num_held); k; k--) {
-				unsigned int i = rnd(num_held);
-				struct virtq_elem e = held[i];
-				struct flight *f = &by_id[e.id];
-				uint8_t fill[256];
-
-				e.iov = held_iov[i];
-				f->written = f->in_len ? rnd(f->in_len + 1) : 0;
-				memset(fill, f->tag + 1, sizeof(fill));
-				ck_assert_uint_eq(virtq_elem_write(&e, 0, fill, f->written), f->written);
-				virtq_fill(&w.q, &e, f->written);
-				num_held--;
-				if (i != num_held) {
-					held[i] = held[num_held];
-					memcpy(held_iov[i], held_iov[num_held], sizeof(held_iov[i]));
-				}
-			}
-			virtq_flush(&w.q);
-			if (virtq_needs_call(&w.q))
-				driver_sleeps = false;
-			else
-				ck_assert_msg(!driver_sleeps, "an interrupt was lost");
-		} else if (what == 3 && !driver_sleeps) {	/* the driver reaps all and sleeps */
-			uint32_t len;
-			int id;
-
-			drv_disable_calls(&w.drv);
-			while ((id = drv_reap(&w.drv, &len)) >= 0) {
-				struct flight *f = &by_id[id];
-
-				ck_assert(f->live);
-				ck_assert_uint_eq(len, f->written);
-				for (uint32_t b = 0; b < len; b++)
-					ck_assert_uint_eq(*(uint8_t *)drv_at(&w.drv, f->in_gpa + b, 1),
-							  (uint8_t)(f->tag + 1));
-				f->live = false;
-				reaped++;
-			}
-			drv_enable_calls(&w.drv);
-			driver_sleeps = true;
-		}
+		if (what == 0 && step < rounds)
+			driver_adds();
+		else if (what == 1 && !t.device_sleeps)
+			device_pops();
+		else if (what == 2 && t.num_held)
+			device_completes();
+		else if (what == 3 && !t.driver_sleeps)
+			driver_reaps();
 	}
-	ck_assert_uint_eq(reaped, added);
-	ck_assert_uint_gt(added, size);
-	w.added = added;
+	ck_assert_uint_eq(t.reaped, t.added);
+	ck_assert_uint_gt(t.added, size);
+	w.added = t.added;
 	ck_assert_uint_eq(w.q.state.in_flight, 0);
-	free(by_id);
+	free(t.by_id);
 	tear_down();
 }
 

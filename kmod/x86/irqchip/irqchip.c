@@ -56,7 +56,7 @@ int irqchip_create_full(struct lodge_vm *vm)
 	err = ioapic_create(vm, &chip->ioapic);
 	if (err)
 		goto fail;
-	smp_store_release(&chip->mode, IRQCHIP_FULL);
+	smp_store_release(&chip->mode, IRQCHIP_FULL);	/* the chips before the mode that says they are there */
 	err = lodge_irq_routing_default(vm, true);
 	if (!err)
 		return 0;
@@ -80,7 +80,7 @@ int irqchip_create_split(struct lodge_vm *vm, u32 pins)
 	if (vm->created_vcpus || pins > LODGE_IRQCHIP_PINS)
 		return -EINVAL;
 	chip->split_pins = pins;
-	smp_store_release(&chip->mode, IRQCHIP_SPLIT);
+	smp_store_release(&chip->mode, IRQCHIP_SPLIT);	/* split_pins before the mode */
 	err = lodge_irq_routing_default(vm, false);
 	if (err)
 		chip->mode = IRQCHIP_NONE;
@@ -101,6 +101,7 @@ int irqchip_create_pit(struct lodge_vm *vm, const struct kvm_pit_config *c)
 
 bool lodge_arch_irqchip_in_kernel(struct lodge_vm *vm)
 {
+	/* Pairs with the release in irqchip_create_*: who sees the mode sees the chips. */
 	return smp_load_acquire(&vm_irqchip(vm)->mode) != IRQCHIP_NONE;
 }
 
