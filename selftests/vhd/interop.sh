@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Images made by qemu-img are read exactly, ours are read by qemu-img; TAP.
 # shellcheck disable=SC2086,SC2317
+# BOX: none
 # usage: interop.sh "LODGE IMG COMMAND" (default: build/lodge img)
 set -u
 img=${1:-build/lodge img}

@@ -318,7 +318,9 @@ static int configure_link(struct tap *tap, const struct net_spec *spec, struct e
 	sock = nl.socket_alloc();
 	if (!change || !sock)
 		goto out;
-	if (spec->bridge[0] && !(bridge = if_nametoindex(spec->bridge))) {
+	if (spec->bridge[0])
+		bridge = if_nametoindex(spec->bridge);
+	if (spec->bridge[0] && !bridge) {
 		r = err_set(e, ENODEV, "tap %s: there is no bridge %s; try: ip link add %s type bridge", tap->ifname,
 			    spec->bridge, spec->bridge);
 		goto out;
