@@ -12,6 +12,7 @@
 
 #include "core/iobus.h"
 #include "core/memslot.h"
+#include "core/trace.h"
 #include "x86/emulate.h"
 #include "x86/emulate_glue.h"
 #include "x86/fetch.h"
@@ -195,6 +196,7 @@ static int emulate_unhandled(struct x86_vcpu *vcpu)
 	u8 insn[16] = { 0 };
 	int n;
 
+	trace_lodge_emulate_insn(vcpu->core.id, vcpu->rip, true);
 	vcpu->core.stats.insn_emulation_fail++;
 	if (c->cpl == 3) {
 		inject_exception(vcpu, EMUL_EXC_UD);
@@ -356,6 +358,7 @@ static int emulate_result(struct x86_vcpu *vcpu, int r)
 int emulate_insn(struct x86_vcpu *vcpu)
 {
 	emulate_begin(vcpu);
+	trace_lodge_emulate_insn(vcpu->core.id, vcpu->rip, false);
 	vcpu->core.stats.insn_emulation++;
 	return emulate_result(vcpu, emul_insn(&vcpu->emul->ctxt));
 }
@@ -409,6 +412,7 @@ int emulate_pio(struct x86_vcpu *vcpu, u16 port, int size, bool in, u64 next_rip
 	u32 val = vcpu->regs[REG_RAX];
 	int r;
 
+	trace_lodge_pio(!in, port, size, 1, in ? 0 : val);
 	if (in) {
 		val = 0;
 		if (!lodge_iobus_read(core, core->vm, LODGE_BUS_PIO, port, size, &val)) {

@@ -6,6 +6,7 @@
 #include <asm/processor-flags.h>
 
 #include "core/memslot.h"
+#include "core/trace.h"
 #include "x86/cpuid.h"
 #include "x86/emulate.h"
 #include "x86/emulate_glue.h"
@@ -80,8 +81,11 @@ static int exit_debug(struct x86_vcpu *vcpu, u8 vector, u64 dr6)
 
 static int exit_hypercall(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
-	int r = hypercall(vcpu), s;
+	const u64 *reg = vcpu->regs;
+	int r, s;
 
+	trace_lodge_hypercall(vcpu->core.id, reg[REG_RAX], reg[REG_RBX], reg[REG_RCX], reg[REG_RDX], reg[REG_RSI]);
+	r = hypercall(vcpu);
 	vcpu->core.stats.hypercalls++;
 	s = vcpu_skip(vcpu, e->insn_len);
 	return min(r, s);
@@ -116,7 +120,7 @@ static int exit_exception(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 
 static int exit_cpuid(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
-	u32 eax = vcpu->regs[REG_RAX], ebx, ecx = vcpu->regs[REG_RCX], edx;
+	u32 leaf = vcpu->regs[REG_RAX], index = vcpu->regs[REG_RCX], eax = leaf, ebx, ecx = index, edx;
 
 	cpuid_update_runtime(vcpu);
 	cpuid_query(vcpu, &eax, &ebx, &ecx, &edx);
@@ -124,6 +128,7 @@ static int exit_cpuid(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 	vcpu->regs[REG_RBX] = ebx;
 	vcpu->regs[REG_RCX] = ecx;
 	vcpu->regs[REG_RDX] = edx;
+	trace_lodge_cpuid(leaf, index, eax, ebx, ecx, edx);
 	vcpu->core.stats.cpuid_exits++;
 	return vcpu_skip(vcpu, e->insn_len);
 }
@@ -251,6 +256,7 @@ static int exit_stage2(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 	if (vcpu->lapic && lapic_claims(vcpu->lapic, e->u.s2.gpa))
 		return exit_device(vcpu, e);
 	vcpu->core.stats.pf_taken++;
+	trace_lodge_page_fault(vcpu->core.id, e->u.s2.gpa, access);
 	r = stage2_fault(&x86_vcpu_vm(vcpu)->stage2, &vcpu->core, e->u.s2.gpa, access);
 	if (r == STAGE2_EMULATE)
 		return exit_device(vcpu, e);

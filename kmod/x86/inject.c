@@ -7,6 +7,7 @@
  */
 #include <asm/processor-flags.h>
 
+#include "core/trace.h"
 #include "core/vcpu.h"
 #include "x86/inject.h"
 #include "x86/irqchip/irqchip.h"
@@ -188,16 +189,20 @@ static int inject_take_irq(struct x86_vcpu *vcpu)
 /* What was in delivery when the guest left goes in again.  True if there was such a thing. */
 static bool inject_again(struct x86_vcpu *vcpu)
 {
-	if (vcpu->exception.injected)
+	const struct x86_exception *x = &vcpu->exception;
+
+	if (x->injected) {
+		trace_lodge_inj_exception(vcpu->core.id, x->vector, x->has_error, x->error, true);
 		x86_ops->inject_exception(vcpu);
-	else if (vcpu->exception.pending)
+	} else if (x->pending) {
 		return false;
-	else if (vcpu->nmi_injected)
+	} else if (vcpu->nmi_injected) {
 		x86_ops->inject_nmi(vcpu);
-	else if (vcpu->irq.injected)
+	} else if (vcpu->irq.injected) {
 		x86_ops->inject_irq(vcpu);
-	else
+	} else {
 		return false;
+	}
 	return true;
 }
 
@@ -211,6 +216,7 @@ static void inject_pending_exception(struct x86_vcpu *vcpu)
 		vcpu->rflags |= X86_EFLAGS_RF;
 	x->pending = false;
 	x->injected = true;
+	trace_lodge_inj_exception(vcpu->core.id, x->vector, x->has_error, x->error, false);
 	x86_ops->inject_exception(vcpu);
 	vcpu->core.stats.exceptions++;
 }
@@ -223,6 +229,7 @@ static bool inject_nmi(struct x86_vcpu *vcpu)
 	vcpu->nmi_injected = true;
 	x86_ops->inject_nmi(vcpu);
 	vcpu->core.stats.nmi_injections++;
+	trace_lodge_inj_nmi(vcpu->core.id);
 	return true;
 }
 
@@ -240,6 +247,7 @@ static bool inject_irq(struct x86_vcpu *vcpu)
 	vcpu->irq.vector = vector;
 	x86_ops->inject_irq(vcpu);
 	vcpu->core.stats.irq_injections++;
+	trace_lodge_inj_virq(vcpu->core.id, vector, false);
 	return true;
 }
 

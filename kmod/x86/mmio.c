@@ -12,6 +12,7 @@
 #include <asm/processor-flags.h>
 
 #include "core/iobus.h"
+#include "core/trace.h"
 #include "x86/emulate_glue.h"
 #include "x86/fetch.h"
 #include "x86/mmio.h"
@@ -39,13 +40,17 @@ bool mmio_kernel_write(struct x86_vcpu *vcpu, u64 gpa, int len, const void *val)
 void mmio_user_exit(struct x86_vcpu *vcpu, u64 gpa, int len, const void *data, bool write)
 {
 	struct kvm_run *run = vcpu->core.run;
+	u64 val = 0;
 
+	if (write)
+		memcpy(&val, data, len);
+	trace_lodge_mmio(write, len, gpa, val);
 	run->exit_reason = KVM_EXIT_MMIO;
 	run->mmio.phys_addr = gpa;
 	run->mmio.len = len;
 	run->mmio.is_write = write;
 	if (write)
-		memcpy(run->mmio.data, data, len);
+		memcpy(run->mmio.data, &val, len);
 	vcpu->core.stats.mmio_exits++;
 }
 

@@ -18,6 +18,7 @@
 
 #include "compat/guest_work.h"
 #include "core/arch.h"
+#include "core/trace.h"
 #include "core/vcpu.h"
 #include "x86/cpuid.h"
 #include "x86/emulate.h"
@@ -59,7 +60,7 @@ void run_accept_init(struct x86_vcpu *vcpu)
 		u8 vector;
 
 		clear_bit(LAPIC_SIPI, &l->init_sipi);
-		smp_mb__after_atomic();
+		smp_mb__after_atomic();	/* the bit before the vector: a later SIPI sets both anew */
 		if (vcpu->mp_state != KVM_MP_STATE_INIT_RECEIVED)
 			return;
 		vector = READ_ONCE(l->sipi_vector);
@@ -138,7 +139,7 @@ static int run_enter(struct x86_vcpu *vcpu, struct lodge_exit *e)
 
 	if (unlikely(READ_ONCE(core->requests) || xfer_to_guest_mode_work_pending())) {
 		WRITE_ONCE(core->mode, LODGE_OUTSIDE_GUEST);
-		smp_wmb();
+		smp_wmb();	/* the mode before the interrupt that a kicker may have sent */
 		local_irq_enable();
 		preempt_enable();
 		core->srcu_idx = srcu_read_lock(&core->vm->srcu);
@@ -153,7 +154,7 @@ static int run_enter(struct x86_vcpu *vcpu, struct lodge_exit *e)
 	x86_ops->run(vcpu, e);
 
 	WRITE_ONCE(core->mode, LODGE_OUTSIDE_GUEST);
-	smp_wmb();
+	smp_wmb();	/* the mode before the interrupt that a kicker may have sent */
 	/* The interrupt that ended the run is taken here, while time still counts as the guest's. */
 	local_irq_enable();
 	core->stats.exits++;
@@ -182,9 +183,11 @@ static int run_once(struct x86_vcpu *vcpu)
 		vcpu->rflags |= vcpu_debug_flags(vcpu);
 	if (unlikely(vcpu->pv_eoi_msr & 1) && l)
 		lapic_pv_eoi_entry(l);
+	trace_lodge_entry(core->id, vcpu->rip);
 	r = run_enter(vcpu, &e);
 	if (r <= 0)
 		return r ?: 1;
+	trace_lodge_exit(core->id, e.reason, vcpu->rip, e.reason == EXIT_STAGE2 ? e.u.s2.gpa : 0);
 	if (unlikely(vcpu->pv_eoi_msr & 1) && l)
 		lapic_pv_eoi_exit(l);
 
