@@ -116,6 +116,8 @@ SYM_FUNC_START(svm_vmrun)
 .Lspec_ctrl_host:
 
 	UNTRAIN_RET
+	/* spec_rstack_overflow=ibpb-vmexit: SRSO is dealt with here and not at every kernel entry. */
+	ALTERNATIVE "", "call entry_ibpb", X86_FEATURE_IBPB_ON_VMEXIT
 
 	/* Nothing of the guest's for speculation to use. */
 	xor	%eax, %eax
