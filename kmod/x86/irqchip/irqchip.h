@@ -30,7 +30,6 @@ struct irqchip {
 	bool x2apic_no_broadcast;	/* KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK */
 	struct lapic_map __rcu *map;
 	struct mutex map_lock;
-	atomic_t map_stale;
 };
 
 int irqchip_init(struct lodge_vm *vm);

@@ -145,11 +145,6 @@ u8 lapic_get_tpr(struct lapic *l)
 	return lapic_get(l, APIC_TASKPRI);
 }
 
-bool lapic_wakes(struct lapic *l)
-{
-	return READ_ONCE(l->init_sipi) || lapic_pending_vector(l) >= 0;
-}
-
 void lapic_error(struct lapic *l, u32 esr_bit)
 {
 	u32 lvt = lapic_get(l, APIC_LVTERR);

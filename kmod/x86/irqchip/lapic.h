@@ -82,10 +82,6 @@ void lapic_take(struct lapic *l, int vector);
 bool lapic_accepts_extint(struct lapic *l);
 void lapic_set_tpr(struct lapic *l, u8 tpr);		/* 8-bit TPR; CR8 is bits 7:4 */
 u8 lapic_get_tpr(struct lapic *l);
-/* Before a halt and after waking: move hrtimer to the CPU that runs us. */
-void lapic_timer_migrate(struct lapic *l);
-/* True if @l would wake a halted vCPU. */
-bool lapic_wakes(struct lapic *l);
 
 /* ---- guest access ---- */
 /* @off within the 4 KiB page, @len 1..16.  Always answers.  May send IPIs. */

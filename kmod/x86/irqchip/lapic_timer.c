@@ -177,13 +177,6 @@ void lapic_set_tsc_deadline(struct lapic *l, u64 tsc)
 									 vcpu_guest_tsc_khz(l->vcpu)) + 1));
 }
 
-void lapic_timer_migrate(struct lapic *l)
-{
-	/* hrtimer_start pins to the CPU it is called on; an armed timer moves here with its expiry unchanged. */
-	if (hrtimer_cancel(&l->timer.hrtimer))
-		hrtimer_start_expires(&l->timer.hrtimer, HRTIMER_MODE_ABS_PINNED_HARD);
-}
-
 void lapic_timer_restore(struct lapic *l)
 {
 	u32 initial = lapic_get(l, APIC_TMICT), left = lapic_get(l, APIC_TMCCT);
