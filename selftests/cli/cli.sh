@@ -61,7 +61,7 @@ expect 0 '"memory": 134217728' "--dry-run --json needs no device" \
 	"$lodge" run --dry-run --json -m 128 -k "$work/noise"
 expect 0 '^\[\]' "list --json without guests" "$lodge" list --json
 expect 1 'no guest named' "info of no guest" "$lodge" info nobody
-expect 2 'which guest' "stop without a name" "$lodge" stop
+expect 2 'NAME of a guest' "stop without a name" "$lodge" stop
 expect 2 'no name of a guest' "a name that leaves the run directory" "$lodge" kill ../../etc
 expect 0 'complete -F' "completion for bash" "$lodge" completion
 expect 1 'device' "doctor finds that the device is missing" "$lodge" doctor --device "$work/none"
@@ -69,5 +69,53 @@ expect 1 'device' "doctor finds that the device is missing" "$lodge" doctor --de
 result $? "doctor --json is JSON"
 "$lodge" completion | bash -n
 result $? "the completion is a script"
+
+# commands [GROUP]: the words behind `lodge GROUP`, as its help lists them.
+commands()
+{
+	# shellcheck disable=SC2086
+	"$lodge" $1 --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'
+}
+
+# Every command, a line each.
+all_commands()
+{
+	for c in $(commands ""); do
+		subs=$("$lodge" "$c" --help | grep -q '^Commands:' && commands "$c")
+		[ -n "$subs" ] || echo "$c"
+		for s in $subs; do echo "$c $s"; done
+	done
+}
+
+# complete_word WORD...: what completes the last word.
+complete_word()
+{
+	# shellcheck disable=SC2016
+	PATH="$(dirname "$lodge"):$PATH" bash -c '
+		source <(lodge completion)
+		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+		_lodge
+		printf "%s\n" "${COMPREPLY[@]}"' - "$@"
+}
+
+all_commands >"$work/all"
+[ "$(wc -l <"$work/all")" -ge 14 ] && grep -q '^img create$' "$work/all"
+result $? "there are commands to look at" "$(cat "$work/all")"
+while read -r c; do
+	# shellcheck disable=SC2086
+	expect 0 '^Examples:' "$c --help has examples" "$lodge" $c --help
+	sed -n 's/^  \(-., \|    \)\(--[a-z-]*\).*/\2/p' "$work/out" | sort >"$work/options"
+	# shellcheck disable=SC2086
+	complete_word lodge $c --h | grep -qx -- --help &&
+		complete_word lodge $c -- | sort | diff "$work/options" - >"$work/out"
+	result $? "completion knows the options of $c" "$(cat "$work/out")"
+done <"$work/all"
+[ "$(complete_word lodge run --on-panic st)" = stay ]
+result $? "completion of an option's choices"
+touch "$work/some-disk.vhd"
+[ "$(complete_word lodge run "$work/some")" = "$work/some-disk.vhd" ]
+result $? "completion of a file"
+[ "$(complete_word lodge img cr)" = create ]
+result $? "completion of a command below another"
 echo "1..$n"
 exit $failed

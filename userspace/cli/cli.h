@@ -5,18 +5,23 @@
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
-int cmd_console(int argc, char **argv);
-int cmd_doctor(int argc, char **argv);
-int cmd_info(int argc, char **argv);
-int cmd_kill(int argc, char **argv);
-int cmd_list(int argc, char **argv);
-int cmd_log(int argc, char **argv);
-int cmd_pause(int argc, char **argv);
-int cmd_resume(int argc, char **argv);
-int cmd_stop(int argc, char **argv);
-int cmd_completion(int argc, char **argv);
-/* From other parts of the program. */
-int cmd_run(int argc, char **argv);
-int cmd_img(int argc, char **argv);
+#include "common/command.h"
+
+/* `lodge` itself: all of them. */
+extern const struct command lodge_command;
+
+extern const struct command completion_command;
+extern const struct command console_command;
+extern const struct command doctor_command;
+extern const struct command img_command;
+extern const struct command info_command;
+extern const struct command kill_command;
+extern const struct command list_command;
+extern const struct command log_command;
+extern const struct command pause_command;
+extern const struct command resume_command;
+extern const struct command stop_command;
+/* From another part of the program. */
+extern const struct command run_command;
 
 #endif

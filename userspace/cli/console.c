@@ -14,7 +14,6 @@
 
 #include "cli/cli.h"
 #include "cli/print.h"
-#include "common/size.h"
 
 #define KEY_DETACH 0x1d
 
@@ -113,32 +112,16 @@ static int from_guest(int fd)
 	return !n || write_all(STDOUT_FILENO, buf, n) < 0;
 }
 
-int cmd_console(int argc, char **argv)
+static void join(int fd, const char *name)
 {
-	struct lodge_error e;
-	int fd, open = 1;
+	int open = 1;
 
-	if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
-		puts("Usage: lodge console NAME\n\nJoins this terminal to the guest's console, "
-		     "beginning with its newest output.\n^] leaves it; the guest runs on.");
-		return 0;
-	}
-	if (argc != 2 || !name_valid(argv[1])) {
-		print_error("which guest? try: lodge console NAME, with a NAME from lodge list");
-		return LODGE_EXIT_USAGE;
-	}
-	signal(SIGPIPE, SIG_IGN);
-	fd = lodge_console(argv[1], &e);
-	if (fd < 0)
-		return print_failure(&e);
-	if (isatty(STDIN_FILENO))
-		fprintf(stderr, "# console of %s; ^] leaves it\n", argv[1]);
 	make_raw();
 	for (;;) {
 		struct pollfd p[2] = { { fd, POLLIN, 0 }, { open ? STDIN_FILENO : -1, POLLIN, 0 } };
 
 		if (raw && resized)
-			tell_size(argv[1]);
+			tell_size(name);
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			break;
 		if (p[0].revents && from_guest(fd))
@@ -147,6 +130,40 @@ int cmd_console(int argc, char **argv)
 			break;
 	}
 	restore();
+}
+
+static int console(const struct command *c, int argc, char **argv)
+{
+	struct command_args a;
+	struct lodge_error e;
+	const char *name;
+	int fd, id;
+
+	command_begin(&a, argc, argv);
+	id = command_next(c, &a);
+	if (id != OPTS_END)
+		return command_code(id);
+	name = a.word[0];
+	signal(SIGPIPE, SIG_IGN);
+	fd = lodge_console(name, &e);
+	if (fd < 0)
+		return print_failure(&e);
+	if (isatty(STDIN_FILENO))
+		fprintf(stderr, "# console of %s; ^] leaves it\n", name);
+	join(fd, name);
 	close(fd);
 	return 0;
 }
+
+const struct command console_command = {
+	.name = "console",
+	.summary = "attach to a guest's console",
+	.operands = "NAME",
+	.min = 1,
+	.max = 1,
+	.kind = OPERAND_GUEST,
+	.text = "Joins this terminal to the guest's console, beginning with its newest output.\n"
+		"^] leaves it; the guest runs on.\n",
+	.examples = "  lodge console web-1\n",
+	.run = console,
+};

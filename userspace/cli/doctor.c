@@ -5,16 +5,8 @@
 
 #include "cli/cli.h"
 #include "cli/print.h"
-#include "common/opts.h"
 
 enum { OPT_JSON = 256, OPT_DEVICE };
-
-static const struct opt table[] = {
-	{ OPT_DEVICE, "device", "PATH", "hypervisor to judge (default /dev/lodge)" },
-	{ 'h', "help", NULL, "this text" },
-	{ OPT_JSON, "json", NULL, "an array of objects" },
-	{ 0 },
-};
 
 static const char *verdict(int ok)
 {
@@ -39,32 +31,24 @@ static void print_json(const struct lodge_check *c, bool first)
 	printf(" }");
 }
 
-int cmd_doctor(int argc, char **argv)
+static int doctor(const struct command *cmd, int argc, char **argv)
 {
 	const char *device = "/dev/lodge";
 	struct lodge_check c[16];
-	struct err e = ERR_INIT;
+	struct command_args a;
 	bool json = false;
-	struct opts p;
 	int id, bad = 0;
 	size_t n, i;
 
-	opts_init(&p, argc, argv);
-	while ((id = opts_next(&p, table, &e)) != OPTS_END) {
-		if (id == OPT_JSON) {
+	command_begin(&a, argc, argv);
+	while ((id = command_next(cmd, &a)) >= 0) {
+		if (id == OPT_JSON)
 			json = true;
-		} else if (id == OPT_DEVICE) {
-			device = p.arg;
-		} else if (id == 'h') {
-			puts("Usage: lodge doctor [OPTION]...\n\nChecks this host. Exit code 0 when "
-			     "guests can run, 1 when not.\n");
-			opts_help(stdout, table);
-			return 0;
-		} else {
-			print_error("%s", id == OPTS_BAD ? e.msg : "doctor takes no operands");
-			return LODGE_EXIT_USAGE;
-		}
+		else
+			device = a.opts.arg;
 	}
+	if (id != OPTS_END)
+		return command_code(id);
 	n = lodge_doctor(device, c, sizeof(c) / sizeof(c[0]));
 	if (json)
 		printf("[");
@@ -79,3 +63,17 @@ int cmd_doctor(int argc, char **argv)
 		printf("\n]\n");
 	return bad;
 }
+
+const struct command doctor_command = {
+	.name = "doctor",
+	.summary = "say what this host lacks",
+	.text = "Checks this host. Exit code 0 when guests can run, 1 when not.\n",
+	.examples = "  lodge doctor\n  lodge doctor --json --device /dev/kvm\n",
+	.opts = (const struct opt[]) {
+		{ OPT_DEVICE, "device", "PATH", "hypervisor to judge (default /dev/lodge)" },
+		{ 'h', "help", NULL, "this text" },
+		{ OPT_JSON, "json", NULL, "an array of objects" },
+		{ 0 },
+	},
+	.run = doctor,
+};

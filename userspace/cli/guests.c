@@ -7,7 +7,6 @@
 
 #include "cli/cli.h"
 #include "cli/print.h"
-#include "common/opts.h"
 #include "common/size.h"
 
 enum { OPT_JSON = 256, OPT_NAMES, OPT_WAIT, OPT_FORCE, OPT_NO_WAIT };
@@ -15,94 +14,50 @@ enum { OPT_JSON = 256, OPT_NAMES, OPT_WAIT, OPT_FORCE, OPT_NO_WAIT };
 struct words {
 	const char *name;
 	bool json, names, force, no_wait;
-	unsigned long long timeout;
+	u64 timeout_s;
 };
 
-static const struct opt list_opts[] = {
-	{ 'h', "help", NULL, "this text" },
-	{ OPT_JSON, "json", NULL, "an array of objects" },
-	{ OPT_NAMES, "names", NULL, "names only, one a line" },
-	{ 0 },
-};
-
-static const struct opt info_opts[] = {
-	{ 'h', "help", NULL, "this text" },
-	{ OPT_JSON, "json", NULL, "an object" },
-	{ 0 },
-};
-
-static const struct opt stop_opts[] = {
-	{ OPT_FORCE, "force", NULL, "kill the guest when it does not stop in time" },
-	{ 'h', "help", NULL, "this text" },
-	{ OPT_NO_WAIT, "no-wait", NULL, "press the button and return" },
-	{ OPT_WAIT, "timeout", "SECONDS", "how long to wait (default 60)" },
-	{ 0 },
-};
-
-static const struct opt plain_opts[] = {
-	{ 'h', "help", NULL, "this text" },
-	{ 0 },
-};
-
-static int take(struct words *w, int id, const char *arg, struct err *e)
+static int take(struct words *w, int id, const char *arg)
 {
-	u64 v;
+	struct err e = ERR_INIT;
 
 	switch (id) {
 	case OPT_JSON:
 		w->json = true;
-		return 0;
+		break;
 	case OPT_NAMES:
 		w->names = true;
-		return 0;
+		break;
 	case OPT_FORCE:
 		w->force = true;
-		return 0;
+		break;
 	case OPT_NO_WAIT:
 		w->no_wait = true;
-		return 0;
+		break;
 	case OPT_WAIT:
-		if (number_parse(arg, "--timeout", 1, 1000000, &v, e) < 0)
-			return -1;
-		w->timeout = v;
-		return 0;
-	default:
-		if (w->name)
-			return err_set(e, 22, "only one guest can be named");
-		if (!name_valid(arg))
-			return err_set(e, 22, "'%s' is no name of a guest", arg);
-		w->name = arg;
-		return 0;
+		if (number_parse(arg, "--timeout", 1, 1000000, &w->timeout_s, &e) < 0)
+			return command_bad(&e);
+		break;
 	}
+	return -1;
 }
 
 /* Returns -1 to go on, else the exit code. */
-static int parse(struct words *w, int argc, char **argv, const struct opt *table, bool want_name)
+static int parse(struct words *w, const struct command *c, int argc, char **argv)
 {
-	struct err e = ERR_INIT;
-	struct opts p;
-	int id;
+	struct command_args a;
+	int id, code;
 
 	memset(w, 0, sizeof(*w));
-	w->timeout = 60;
-	opts_init(&p, argc, argv);
-	while ((id = opts_next(&p, table, &e)) != OPTS_END) {
-		if (id == 'h') {
-			printf("Usage: lodge %s [OPTION]...%s\n\n", argv[0],
-			       want_name ? " NAME" : "");
-			opts_help(stdout, table);
-			return 0;
-		}
-		if (id == OPTS_BAD || take(w, id, p.arg, &e) < 0) {
-			print_error("%s", e.msg);
-			return LODGE_EXIT_USAGE;
-		}
+	w->timeout_s = 60;
+	command_begin(&a, argc, argv);
+	while ((id = command_next(c, &a)) >= 0) {
+		code = take(w, id, a.opts.arg);
+		if (code >= 0)
+			return code;
 	}
-	if (want_name && !w->name) {
-		print_error("which guest? try: lodge %s NAME, with a NAME from lodge list", argv[0]);
-		return LODGE_EXIT_USAGE;
-	}
-	return -1;
+	w->name = a.word[0];
+	return id == OPTS_END ? -1 : command_code(id);
 }
 
 static void print_guest_json(const struct lodge_guest *g, const char *indent)
@@ -131,7 +86,7 @@ static void print_table(const struct lodge_guest *g, size_t n)
 		       (unsigned long long)(g[i].uptime_ms / 1000));
 }
 
-int cmd_list(int argc, char **argv)
+static int cmd_list(const struct command *c, int argc, char **argv)
 {
 	struct lodge_guest *g;
 	struct lodge_error e;
@@ -139,7 +94,7 @@ int cmd_list(int argc, char **argv)
 	size_t n, i;
 	int r;
 
-	r = parse(&w, argc, argv, list_opts, false);
+	r = parse(&w, c, argc, argv);
 	if (r >= 0)
 		return r;
 	if (lodge_list(&g, &n, &e) < 0)
@@ -161,14 +116,14 @@ int cmd_list(int argc, char **argv)
 	return 0;
 }
 
-int cmd_info(int argc, char **argv)
+static int cmd_info(const struct command *c, int argc, char **argv)
 {
 	struct lodge_guest g;
 	struct lodge_error e;
 	struct words w;
 	int r;
 
-	r = parse(&w, argc, argv, info_opts, true);
+	r = parse(&w, c, argc, argv);
 	if (r >= 0)
 		return r;
 	if (lodge_info(w.name, &g, &e) < 0)
@@ -186,26 +141,27 @@ int cmd_info(int argc, char **argv)
 	return 0;
 }
 
-static int simple(int argc, char **argv, int (*fn)(const char *, struct lodge_error *))
+static int simple(const struct command *c, int argc, char **argv,
+		  int (*fn)(const char *, struct lodge_error *))
 {
 	struct lodge_error e;
 	struct words w;
 	int r;
 
-	r = parse(&w, argc, argv, plain_opts, true);
+	r = parse(&w, c, argc, argv);
 	if (r >= 0)
 		return r;
 	return fn(w.name, &e) < 0 ? print_failure(&e) : 0;
 }
 
-int cmd_pause(int argc, char **argv)
+static int cmd_pause(const struct command *c, int argc, char **argv)
 {
-	return simple(argc, argv, lodge_pause);
+	return simple(c, argc, argv, lodge_pause);
 }
 
-int cmd_resume(int argc, char **argv)
+static int cmd_resume(const struct command *c, int argc, char **argv)
 {
-	return simple(argc, argv, lodge_resume);
+	return simple(c, argc, argv, lodge_resume);
 }
 
 static int kill_and_wait(const char *name, struct lodge_error *e)
@@ -215,23 +171,23 @@ static int kill_and_wait(const char *name, struct lodge_error *e)
 	return r < 0 ? r : lodge_wait(name, 10000, e);
 }
 
-int cmd_kill(int argc, char **argv)
+static int cmd_kill(const struct command *c, int argc, char **argv)
 {
-	return simple(argc, argv, kill_and_wait);
+	return simple(c, argc, argv, kill_and_wait);
 }
 
-int cmd_stop(int argc, char **argv)
+static int cmd_stop(const struct command *c, int argc, char **argv)
 {
 	struct lodge_error e;
 	struct words w;
 	int r;
 
-	r = parse(&w, argc, argv, stop_opts, true);
+	r = parse(&w, c, argc, argv);
 	if (r >= 0)
 		return r;
 	if (lodge_stop(w.name, &e) < 0)
 		return print_failure(&e);
-	if (w.no_wait || lodge_wait(w.name, w.timeout * 1000, &e) == 0)
+	if (w.no_wait || lodge_wait(w.name, w.timeout_s * 1000, &e) == 0)
 		return 0;
 	if (w.force)
 		return kill_and_wait(w.name, &e) < 0 ? print_failure(&e) : 0;
@@ -239,7 +195,7 @@ int cmd_stop(int argc, char **argv)
 			   w.name);
 }
 
-int cmd_log(int argc, char **argv)
+static int cmd_log(const struct command *c, int argc, char **argv)
 {
 	struct lodge_error e;
 	struct words w;
@@ -247,7 +203,7 @@ int cmd_log(int argc, char **argv)
 	size_t len;
 	int r;
 
-	r = parse(&w, argc, argv, plain_opts, true);
+	r = parse(&w, c, argc, argv);
 	if (r >= 0)
 		return r;
 	if (lodge_log(w.name, &text, &len, &e) < 0)
@@ -256,3 +212,87 @@ int cmd_log(int argc, char **argv)
 	free(text);
 	return fflush(stdout) ? print_error("cannot write") : 0;
 }
+
+#define OF_ONE_GUEST .operands = "NAME", .min = 1, .max = 1, .kind = OPERAND_GUEST
+
+const struct command list_command = {
+	.name = "list",
+	.summary = "list running guests",
+	.text = "Lists the running guests of this run directory.\n",
+	.examples = "  lodge list\n  lodge list --json\n",
+	.opts = (const struct opt[]) {
+		{ 'h', "help", NULL, "this text" },
+		{ OPT_JSON, "json", NULL, "an array of objects" },
+		{ OPT_NAMES, "names", NULL, "names only, one a line" },
+		{ 0 },
+	},
+	.run = cmd_list,
+};
+
+const struct command info_command = {
+	.name = "info",
+	.summary = "show one guest",
+	OF_ONE_GUEST,
+	.text = "Shows one running guest: state, size, what it runs on.\n",
+	.examples = "  lodge info web-1\n  lodge info --json web-1\n",
+	.opts = (const struct opt[]) {
+		{ 'h', "help", NULL, "this text" },
+		{ OPT_JSON, "json", NULL, "an object" },
+		{ 0 },
+	},
+	.run = cmd_info,
+};
+
+const struct command pause_command = {
+	.name = "pause",
+	.summary = "halt a guest's CPUs",
+	OF_ONE_GUEST,
+	.text = "Halts the guest's CPUs until lodge resume.\n",
+	.examples = "  lodge pause web-1\n",
+	.run = cmd_pause,
+};
+
+const struct command resume_command = {
+	.name = "resume",
+	.summary = "let them go on",
+	OF_ONE_GUEST,
+	.text = "Lets the CPUs of a paused guest go on.\n",
+	.examples = "  lodge resume web-1\n",
+	.run = cmd_resume,
+};
+
+const struct command kill_command = {
+	.name = "kill",
+	.summary = "end a guest at once",
+	OF_ONE_GUEST,
+	.text = "Ends the guest at once, whatever it does; its disks stay as a power cut would\n"
+		"leave them.\n",
+	.examples = "  lodge kill web-1\n",
+	.run = cmd_kill,
+};
+
+const struct command stop_command = {
+	.name = "stop",
+	.summary = "press a guest's power button and wait",
+	OF_ONE_GUEST,
+	.text = "Presses the guest's power button and waits until it has shut itself down.\n\n"
+		"Exit codes: 0 it has (or was pressed, with --no-wait), 1 it has not, or failed.\n",
+	.examples = "  lodge stop web-1\n  lodge stop --timeout 20 --force web-1\n",
+	.opts = (const struct opt[]) {
+		{ OPT_FORCE, "force", NULL, "kill the guest when it does not stop in time" },
+		{ 'h', "help", NULL, "this text" },
+		{ OPT_NO_WAIT, "no-wait", NULL, "press the button and return" },
+		{ OPT_WAIT, "timeout", "SECONDS", "how long to wait (default 60)" },
+		{ 0 },
+	},
+	.run = cmd_stop,
+};
+
+const struct command log_command = {
+	.name = "log",
+	.summary = "print a guest's newest console output",
+	OF_ONE_GUEST,
+	.text = "Prints the guest's newest console output, up to 64 KiB.\n",
+	.examples = "  lodge log web-1\n",
+	.run = cmd_log,
+};

@@ -18,57 +18,27 @@
 #include "cli/cli.h"
 #include "cli/img.h"
 #include "cli/print.h"
-#include "common/opts.h"
 #include "common/size.h"
 
 enum { OPT_BLOCK = 256, OPT_PREALLOCATE, OPT_FORCE, OPT_JSON, OPT_RAW_PARENT };
 
-static const struct {
-	const char *name;
-	int (*fn)(int argc, char **argv);
-	const char *help;
-} commands[] = {
-	{ "check", img_check, "look for damage, lost space, and an unclean end" },
-	{ "convert", img_convert, "copy an image into another format" },
-	{ "create", img_create, "make a new, empty image" },
-	{ "info", img_info, "show what an image is" },
+static const struct command *const commands[] = {
+	&img_check_command, &img_convert_command, &img_create_command, &img_info_command, NULL,
 };
 
-#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
-
-static void usage(FILE *f)
-{
-	unsigned int i;
-
-	fputs("Usage: lodge img COMMAND [ARG]...\n\nCommands:\n", f);
-	for (i = 0; i < COMMANDS; i++)
-		fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].help);
-	fputs("\nFormats are raw and vhd (fixed, dynamic, differencing). A name ending in .vhd is\n"
-	      "a VHD image, any other raw, unless raw:FILE, vhd:FILE or an option says otherwise;\n"
-	      "contents are never guessed at.\n\n"
-	      "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 check found damage; 4 check found\n"
-	      "only lost space or an image that was not closed properly.\n\n"
-	      "lodge img COMMAND --help tells more.\n", f);
-}
-
-int cmd_img(int argc, char **argv)
-{
-	unsigned int i;
-
-	if (argc < 2) {
-		usage(stderr);
-		return LODGE_EXIT_USAGE;
-	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
-		usage(stdout);
-		return 0;
-	}
-	for (i = 0; i < COMMANDS; i++)
-		if (!strcmp(argv[1], commands[i].name))
-			return commands[i].fn(argc - 1, argv + 1);
-	print_error("unknown command 'img %s'; try: lodge img --help", argv[1]);
-	return LODGE_EXIT_USAGE;
-}
+const struct command img_command = {
+	.name = "img",
+	.summary = "create, inspect, convert and check disk images",
+	.text = "Formats are raw and vhd (fixed, dynamic, differencing). A name ending in .vhd is\n"
+		"a VHD image, any other raw, unless raw:FILE, vhd:FILE or an option says otherwise;\n"
+		"contents are never guessed at.\n\n"
+		"Exit codes: 0 done; 1 failed; 2 wrong usage; 3 check found damage; 4 check found\n"
+		"only lost space or an image that was not closed properly.\n",
+	.examples = "  lodge img create disk.vhd 20G\n"
+		    "  lodge img info --json disk.vhd\n"
+		    "  lodge img check disk.vhd\n",
+	.sub = commands,
+};
 
 int img_name_parse(const char *word, const char *format, struct img_name *name)
 {
@@ -110,6 +80,16 @@ int img_type_parse(const char *word, bool vhd, enum vhd_type *type)
 	return 0;
 }
 
+int img_block_parse(const char *word, uint32_t *bytes, struct err *e)
+{
+	u64 n;
+	int r = size_parse(word, 1, &n, e);
+
+	if (!r)
+		*bytes = n > UINT32_MAX ? UINT32_MAX : n;
+	return r;
+}
+
 unsigned int img_open_flags(const struct img_name *name)
 {
 	return name->vhd ? 0 : VHD_O_RAW;
@@ -127,19 +107,6 @@ void img_print_size(uint64_t bytes)
 		printf("%.4g %s (%llu bytes)", n, units[i], (unsigned long long)bytes);
 	else
 		printf("%llu bytes", (unsigned long long)bytes);
-}
-
-static void create_help(const struct opt *table)
-{
-	printf("Usage: lodge img create [OPTION]... FILE [SIZE]\n\n"
-	       "Makes a new, empty disk image; SIZE takes the suffixes K M G T. A VHD image holds\n"
-	       "at most 2040G. With --parent the size may be left out.\n\n");
-	opts_help(stdout, table);
-	printf("\nExamples:\n"
-	       "  lodge img create disk.vhd 20G\n"
-	       "  lodge img create --type fixed disk.vhd 4G\n"
-	       "  lodge img create --parent gold.vhd guest1.vhd\n"
-	       "  lodge img create scratch.raw 3T\n");
 }
 
 static int create_file(const char *path, bool force, struct vhd_params *p, bool json)
@@ -164,49 +131,32 @@ static int create_file(const char *path, bool force, struct vhd_params *p, bool 
 	return ret;
 }
 
-int img_create(int argc, char **argv)
+static int img_create(const struct command *c, int argc, char **argv)
 {
-	static const struct opt table[] = {
-		{ 'b', "parent", "FILE", "make a differencing image that stands on FILE" },
-		{ OPT_BLOCK, "block-size", "SIZE", "block of a dynamic image (default 2M)" },
-		{ 'f', "format", "FORMAT", "raw or vhd (default: by the file's name)" },
-		{ OPT_FORCE, "force", NULL, "replace an existing file" },
-		{ 'h', "help", NULL, "this text" },
-		{ OPT_JSON, "json", NULL, "print what was made as JSON" },
-		{ OPT_PREALLOCATE, "preallocate", NULL, "raw, fixed: reserve all space now" },
-		{ OPT_RAW_PARENT, "raw-parent", NULL, "the parent is a raw file" },
-		{ 't', "type", "TYPE", "fixed or dynamic (default dynamic)" },
-		{ 0 },
-	};
-	const char *format = NULL, *type = NULL, *words[2] = { NULL, NULL };
+	const char *format = NULL, *type = NULL;
 	struct vhd_params p = { 0 };
 	bool force = false, json = false;
+	struct command_args a;
 	struct img_name name;
-	struct opts o;
 	struct err e;
-	int id, n = 0;
-	u64 number;
+	int id;
 
-	opts_init(&o, argc, argv);
-	while ((id = opts_next(&o, table, &e)) != OPTS_END) {
+	command_begin(&a, argc, argv);
+	while ((id = command_next(c, &a)) >= 0) {
 		switch (id) {
 		case 'b':
-			p.parent = o.arg;
+			p.parent = a.opts.arg;
 			break;
 		case OPT_BLOCK:
-			if (size_parse(o.arg, 1, &number, &e))
-				goto bad;
-			p.block_size = number > UINT32_MAX ? UINT32_MAX : number;
+			if (img_block_parse(a.opts.arg, &p.block_size, &e))
+				return command_bad(&e);
 			break;
 		case 'f':
-			format = o.arg;
+			format = a.opts.arg;
 			break;
 		case OPT_FORCE:
 			force = true;
 			break;
-		case 'h':
-			create_help(table);
-			return 0;
 		case OPT_JSON:
 			json = true;
 			break;
@@ -217,23 +167,19 @@ int img_create(int argc, char **argv)
 			p.parent_raw = true;
 			break;
 		case 't':
-			type = o.arg;
+			type = a.opts.arg;
 			break;
-		case OPTS_OPERAND:
-			if (n == 2)
-				goto count;
-			words[n++] = o.arg;
-			break;
-		default:
-			goto bad;
 		}
 	}
-	if (!n || (n == 1 && !p.parent))
-		goto count;
-	if (words[1] && size_parse(words[1], 1, &number, &e))
-		goto bad;
-	p.size = words[1] ? number : 0;
-	if (img_name_parse(words[0], format, &name) || img_type_parse(type, name.vhd, &p.type))
+	if (id != OPTS_END)
+		return command_code(id);
+	if (a.words == 1 && !p.parent) {
+		err_set(&e, EINVAL, "lodge img create needs a SIZE, or a --parent whose size it takes");
+		return command_bad(&e);
+	}
+	if (a.words == 2 && size_parse(a.word[1], 1, &p.size, &e))
+		return command_bad(&e);
+	if (img_name_parse(a.word[0], format, &name) || img_type_parse(type, name.vhd, &p.type))
 		return LODGE_EXIT_USAGE;
 	if (p.parent && !name.vhd) {
 		print_error("only a VHD image can have a parent; name the file .vhd");
@@ -242,13 +188,35 @@ int img_create(int argc, char **argv)
 	if (p.parent)
 		p.type = VHD_DIFF;
 	return create_file(name.path, force, &p, json);
-count:
-	print_error("lodge img create needs FILE and SIZE; try: lodge img create --help");
-	return LODGE_EXIT_USAGE;
-bad:
-	print_error("%s", e.msg);
-	return LODGE_EXIT_USAGE;
 }
+
+const struct command img_create_command = {
+	.name = "img create",
+	.summary = "make a new, empty image",
+	.operands = "FILE [SIZE]",
+	.min = 1,
+	.max = 2,
+	.kind = OPERAND_FILE,
+	.text = "Makes a new, empty disk image; SIZE takes the suffixes K M G T. A VHD image holds\n"
+		"at most 2040G. With --parent the size may be left out.\n",
+	.examples = "  lodge img create disk.vhd 20G\n"
+		    "  lodge img create --type fixed disk.vhd 4G\n"
+		    "  lodge img create --parent gold.vhd guest1.vhd\n"
+		    "  lodge img create scratch.raw 3T\n",
+	.opts = (const struct opt[]) {
+		{ 'b', "parent", "FILE", "make a differencing image that stands on FILE" },
+		{ OPT_BLOCK, "block-size", "SIZE", "block of a dynamic image (default 2M)" },
+		{ 'f', "format", "FORMAT", "raw or vhd (default: by the file's name)", "raw vhd" },
+		{ OPT_FORCE, "force", NULL, "replace an existing file" },
+		{ 'h', "help", NULL, "this text" },
+		{ OPT_JSON, "json", NULL, "print what was made as JSON" },
+		{ OPT_PREALLOCATE, "preallocate", NULL, "raw, fixed: reserve all space now" },
+		{ OPT_RAW_PARENT, "raw-parent", NULL, "the parent is a raw file" },
+		{ 't', "type", "TYPE", "fixed or dynamic (default dynamic)", "fixed dynamic" },
+		{ 0 },
+	},
+	.run = img_create,
+};
 
 static void print_uuid(const uint8_t u[16])
 {
@@ -319,47 +287,27 @@ static void info_text(const char *path, const struct vhd_info *f)
 		printf("parent:     %s\n", f->parent_name);
 }
 
-int img_info(int argc, char **argv)
+static int img_info(const struct command *c, int argc, char **argv)
 {
-	static const struct opt table[] = {
-		{ 'f', "format", "FORMAT", "raw or vhd (default: by the file's name)" },
-		{ 'h', "help", NULL, "this text" },
-		{ OPT_JSON, "json", NULL, "print JSON" },
-		{ 0 },
-	};
-	const char *format = NULL, *word = NULL;
+	const char *format = NULL;
+	struct command_args a;
 	struct vhd_error err;
 	struct vhd_info info;
 	struct img_name name;
 	bool json = false;
-	struct opts o;
 	struct vhd *v;
-	struct err e;
 	int id;
 
-	opts_init(&o, argc, argv);
-	while ((id = opts_next(&o, table, &e)) != OPTS_END) {
-		if (id == 'f') {
-			format = o.arg;
-		} else if (id == OPT_JSON) {
+	command_begin(&a, argc, argv);
+	while ((id = command_next(c, &a)) >= 0) {
+		if (id == 'f')
+			format = a.opts.arg;
+		else
 			json = true;
-		} else if (id == 'h') {
-			printf("Usage: lodge img info [OPTION]... FILE\n\nShows what an image is; also of one in use.\n\n");
-			opts_help(stdout, table);
-			printf("\nExamples:\n  lodge img info disk.vhd\n  lodge img info --json disk.vhd\n");
-			return 0;
-		} else if (id == OPTS_OPERAND && !word) {
-			word = o.arg;
-		} else {
-			print_error("%s", id == OPTS_BAD ? e.msg : "lodge img info takes one FILE");
-			return LODGE_EXIT_USAGE;
-		}
 	}
-	if (!word) {
-		print_error("lodge img info needs a FILE");
-		return LODGE_EXIT_USAGE;
-	}
-	if (img_name_parse(word, format, &name))
+	if (id != OPTS_END)
+		return command_code(id);
+	if (img_name_parse(a.word[0], format, &name))
 		return LODGE_EXIT_USAGE;
 	if (vhd_open(name.path, VHD_O_RDONLY | VHD_O_NOLOCK | VHD_O_NOPARENT | img_open_flags(&name),
 		     &v, &err))
@@ -372,6 +320,24 @@ int img_info(int argc, char **argv)
 		info_text(name.path, &info);
 	return 0;
 }
+
+const struct command img_info_command = {
+	.name = "img info",
+	.summary = "show what an image is",
+	.operands = "FILE",
+	.min = 1,
+	.max = 1,
+	.kind = OPERAND_FILE,
+	.text = "Shows what an image is; also of one in use.\n",
+	.examples = "  lodge img info disk.vhd\n  lodge img info --json disk.vhd\n",
+	.opts = (const struct opt[]) {
+		{ 'f', "format", "FORMAT", "raw or vhd (default: by the file's name)", "raw vhd" },
+		{ 'h', "help", NULL, "this text" },
+		{ OPT_JSON, "json", NULL, "print JSON" },
+		{ 0 },
+	},
+	.run = img_info,
+};
 
 struct report {
 	bool json;
@@ -418,49 +384,46 @@ static int check_file(const char *path, bool json, bool bitmaps)
 	return c.leaks ? IMG_EXIT_LEAK : 0;
 }
 
-int img_check(int argc, char **argv)
+static int img_check(const struct command *c, int argc, char **argv)
 {
-	static const struct opt table[] = {
+	bool json = false, bitmaps = false;
+	struct command_args a;
+	struct img_name name;
+	int id;
+
+	command_begin(&a, argc, argv);
+	while ((id = command_next(c, &a)) >= 0) {
+		if (id == 'b')
+			bitmaps = true;
+		else
+			json = true;
+	}
+	if (id != OPTS_END)
+		return command_code(id);
+	if (!strncmp(a.word[0], "raw:", 4))
+		return print_error("a raw image has no structure to check");
+	/* Whatever its name is: only VHD can be checked. */
+	if (img_name_parse(a.word[0], "vhd", &name))
+		return LODGE_EXIT_USAGE;
+	return check_file(name.path, json, bitmaps);
+}
+
+const struct command img_check_command = {
+	.name = "img check",
+	.summary = "look for damage, lost space, and an unclean end",
+	.operands = "FILE",
+	.min = 1,
+	.max = 1,
+	.kind = OPERAND_FILE,
+	.text = "Checks the structure of a VHD image; nothing is changed.\n"
+		"Exit code 0: in order; 3: damaged; 4: lost space, or not closed properly\n"
+		"(both harmless); 1: could not be checked.\n",
+	.examples = "  lodge img check disk.vhd\n  lodge img check --bitmaps --json disk.vhd\n",
+	.opts = (const struct opt[]) {
 		{ 'b', "bitmaps", NULL, "read every block's sector bitmap too" },
 		{ 'h', "help", NULL, "this text" },
 		{ OPT_JSON, "json", NULL, "print JSON" },
 		{ 0 },
-	};
-	bool json = false, bitmaps = false;
-	const char *word = NULL;
-	struct img_name name;
-	struct opts o;
-	struct err e;
-	int id;
-
-	opts_init(&o, argc, argv);
-	while ((id = opts_next(&o, table, &e)) != OPTS_END) {
-		if (id == 'b') {
-			bitmaps = true;
-		} else if (id == OPT_JSON) {
-			json = true;
-		} else if (id == 'h') {
-			printf("Usage: lodge img check [OPTION]... FILE\n\nChecks the structure of a VHD image; nothing is changed.\n"
-			       "Exit code 0: in order; 3: damaged; 4: lost space, or not closed properly\n"
-			       "(both harmless); 1: could not be checked.\n\n");
-			opts_help(stdout, table);
-			printf("\nExamples:\n  lodge img check disk.vhd\n");
-			return 0;
-		} else if (id == OPTS_OPERAND && !word) {
-			word = o.arg;
-		} else {
-			print_error("%s", id == OPTS_BAD ? e.msg : "lodge img check takes one FILE");
-			return LODGE_EXIT_USAGE;
-		}
-	}
-	if (!word) {
-		print_error("lodge img check needs a FILE");
-		return LODGE_EXIT_USAGE;
-	}
-	if (!strncmp(word, "raw:", 4))
-		return print_error("a raw image has no structure to check");
-	/* Whatever its name is: only VHD can be checked. */
-	if (img_name_parse(word, "vhd", &name))
-		return LODGE_EXIT_USAGE;
-	return check_file(name.path, json, bitmaps);
-}
+	},
+	.run = img_check,
+};

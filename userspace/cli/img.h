@@ -5,14 +5,16 @@
 
 #include <lodge/vhd.h>
 
+#include "common/command.h"
+
 /* Exit codes, beside 0 and those of all commands. */
 #define IMG_EXIT_CORRUPT	3	/* check: the image is damaged */
 #define IMG_EXIT_LEAK		4	/* check: only lost space, or not closed properly */
 
-int img_create(int argc, char **argv);
-int img_info(int argc, char **argv);
-int img_convert(int argc, char **argv);
-int img_check(int argc, char **argv);
+extern const struct command img_create_command;
+extern const struct command img_info_command;
+extern const struct command img_convert_command;
+extern const struct command img_check_command;
 
 /* A file name with its format, as given or as its ending says. */
 struct img_name {
@@ -24,6 +26,8 @@ struct img_name {
 int img_name_parse(const char *word, const char *format, struct img_name *name);
 /* "fixed" or "dynamic" (NULL: dynamic for VHD). 0 or 2 after a message. */
 int img_type_parse(const char *word, bool vhd, enum vhd_type *type);
+/* What --block-size says, in bytes; too much for a VHD image when more than 32 bits. 0 or -errno. */
+int img_block_parse(const char *word, uint32_t *bytes, struct err *e);
 unsigned int img_open_flags(const struct img_name *name);
 void img_print_size(uint64_t bytes);
 

@@ -21,8 +21,6 @@
 
 #include "cli/img.h"
 #include "cli/print.h"
-#include "common/opts.h"
-#include "common/size.h"
 
 #define BUFFERS		16
 #define BUFFER_BYTES	(1u << 20)
@@ -297,61 +295,32 @@ static int convert(struct job *j)
 	return ret;
 }
 
-static void help(const struct opt *table)
+static int img_convert(const struct command *c, int argc, char **argv)
 {
-	printf("Usage: lodge img convert [OPTION]... SOURCE TARGET\n\n"
-	       "Copies a disk image into another format. Holes and zeros take no space in the\n"
-	       "target. The target appears when it is complete, or not at all.\n\n");
-	opts_help(stdout, table);
-	printf("\nExamples:\n"
-	       "  lodge img convert disk.raw disk.vhd\n"
-	       "  lodge img convert -p --type fixed disk.vhd azure.vhd\n"
-	       "  lodge img convert guest.vhd /dev/vg0/guest\n");
-}
-
-int img_convert(int argc, char **argv)
-{
-	static const struct opt table[] = {
-		{ OPT_BLOCK, "block-size", "SIZE", "block of a dynamic target (default 2M)" },
-		{ OPT_FORCE, "force", NULL, "replace an existing target" },
-		{ 'f', "format", "FORMAT", "source: raw or vhd (default: by its name)" },
-		{ 'h', "help", NULL, "this text" },
-		{ OPT_JSON, "json", NULL, "print what was done as JSON" },
-		{ 'O', "output-format", "FORMAT", "target: raw or vhd (default: by its name)" },
-		{ 'p', "progress", NULL, "show progress" },
-		{ OPT_RAW_PARENT, "raw-parent", NULL, "allow a source that stands on a raw file" },
-		{ 't', "type", "TYPE", "target: fixed or dynamic (default dynamic)" },
-		{ 0 },
-	};
-	const char *format = NULL, *output = NULL, *type = NULL, *words[2];
+	const char *format = NULL, *output = NULL, *type = NULL;
+	struct command_args a;
 	struct job j = { 0 };
-	struct opts o;
 	struct err e;
-	int id, n = 0;
-	u64 number;
+	int id;
 
-	opts_init(&o, argc, argv);
-	while ((id = opts_next(&o, table, &e)) != OPTS_END) {
+	command_begin(&a, argc, argv);
+	while ((id = command_next(c, &a)) >= 0) {
 		switch (id) {
 		case OPT_BLOCK:
-			if (size_parse(o.arg, 1, &number, &e))
-				goto bad;
-			j.params.block_size = number > UINT32_MAX ? UINT32_MAX : number;
+			if (img_block_parse(a.opts.arg, &j.params.block_size, &e))
+				return command_bad(&e);
 			break;
 		case OPT_FORCE:
 			j.force = true;
 			break;
 		case 'f':
-			format = o.arg;
+			format = a.opts.arg;
 			break;
-		case 'h':
-			help(table);
-			return 0;
 		case OPT_JSON:
 			j.json = true;
 			break;
 		case 'O':
-			output = o.arg;
+			output = a.opts.arg;
 			break;
 		case 'p':
 			j.progress = true;
@@ -360,27 +329,41 @@ int img_convert(int argc, char **argv)
 			j.raw_parent = true;
 			break;
 		case 't':
-			type = o.arg;
+			type = a.opts.arg;
 			break;
-		case OPTS_OPERAND:
-			if (n == 2)
-				goto count;
-			words[n++] = o.arg;
-			break;
-		default:
-			goto bad;
 		}
 	}
-	if (n != 2)
-		goto count;
-	if (img_name_parse(words[0], format, &j.from) || img_name_parse(words[1], output, &j.to) ||
+	if (id != OPTS_END)
+		return command_code(id);
+	if (img_name_parse(a.word[0], format, &j.from) || img_name_parse(a.word[1], output, &j.to) ||
 	    img_type_parse(type, j.to.vhd, &j.params.type))
 		return LODGE_EXIT_USAGE;
 	return convert(&j);
-count:
-	print_error("lodge img convert needs SOURCE and TARGET; try: lodge img convert --help");
-	return LODGE_EXIT_USAGE;
-bad:
-	print_error("%s", e.msg);
-	return LODGE_EXIT_USAGE;
 }
+
+const struct command img_convert_command = {
+	.name = "img convert",
+	.summary = "copy an image into another format",
+	.operands = "SOURCE TARGET",
+	.min = 2,
+	.max = 2,
+	.kind = OPERAND_FILE,
+	.text = "Copies a disk image into another format. Holes and zeros take no space in the\n"
+		"target. The target appears when it is complete, or not at all.\n",
+	.examples = "  lodge img convert disk.raw disk.vhd\n"
+		    "  lodge img convert -p --type fixed disk.vhd azure.vhd\n"
+		    "  lodge img convert guest.vhd /dev/vg0/guest\n",
+	.opts = (const struct opt[]) {
+		{ OPT_BLOCK, "block-size", "SIZE", "block of a dynamic target (default 2M)" },
+		{ OPT_FORCE, "force", NULL, "replace an existing target" },
+		{ 'f', "format", "FORMAT", "source: raw or vhd (default: by its name)", "raw vhd" },
+		{ 'h', "help", NULL, "this text" },
+		{ OPT_JSON, "json", NULL, "print what was done as JSON" },
+		{ 'O', "output-format", "FORMAT", "target: raw or vhd (default: by its name)", "raw vhd" },
+		{ 'p', "progress", NULL, "show progress" },
+		{ OPT_RAW_PARENT, "raw-parent", NULL, "allow a source that stands on a raw file" },
+		{ 't', "type", "TYPE", "target: fixed or dynamic (default dynamic)", "fixed dynamic" },
+		{ 0 },
+	},
+	.run = img_convert,
+};

@@ -18,6 +18,7 @@ struct opt {
 	const char *name;	/* long name, or NULL */
 	const char *arg;	/* what the argument is called in --help; NULL: takes none */
 	const char *help;	/* default value included, as "(default 512M)" */
+	const char *values;	/* all that the argument may be, with blanks between; NULL: not a choice */
 };
 
 struct opts {

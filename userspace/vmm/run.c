@@ -526,21 +526,3 @@ int run_guest(struct run_options *o)
 		log_error("%s", e.msg);
 	return code;
 }
-
-int cmd_run(int argc, char **argv)
-{
-	struct err e = ERR_INIT;
-	struct run_options o;
-	int r;
-
-	r = run_options_parse(&o, argc, argv, &e);
-	if (r == 1) {
-		run_help(stdout);
-		return 0;
-	}
-	if (r < 0) {
-		log_error("%s", e.msg);
-		return LODGE_EXIT_USAGE;
-	}
-	return run_guest(&o);
-}

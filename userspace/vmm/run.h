@@ -5,9 +5,7 @@
 #ifndef VMM_RUN_H
 #define VMM_RUN_H
 
-#include <stdio.h>
-
-#include "common/opts.h"
+#include "common/command.h"
 #include "common/types.h"
 
 #define RUN_DISKS_MAX 16
@@ -41,16 +39,14 @@ struct run_options {
 	unsigned int command_len;
 };
 
-extern const struct opt run_option_table[];
+/* The sub-command. */
+extern const struct command run_command;
 
 /* 0; 1 when --help was asked for; -EINVAL. */
 int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e);
-void run_help(FILE *f);
 /* Finds a kernel when none was given. */
 int run_find_kernel(struct run_options *o, struct err *e);
 /* Everything; returns the exit code. */
 int run_guest(struct run_options *o);
-/* The sub-command. */
-int cmd_run(int argc, char **argv);
 
 #endif

@@ -36,10 +36,11 @@ enum {
 	OPT_TIMEOUT,
 };
 
-const struct opt run_option_table[] = {
+static const struct opt run_opts[] = {
 	{ 'a', "append", "ARGS", "more kernel arguments, behind Lodge's own" },
 	{ OPT_BARE, "bare-cmdline", NULL, "kernel arguments are those of -a and nothing else" },
-	{ OPT_CONSOLE, "console", "DEV", "guest's console: hvc0 or ttyS0 (default hvc0)" },
+	{ OPT_CONSOLE, "console", "DEV", "guest's console: hvc0 or ttyS0 (default hvc0)",
+	  "hvc0 ttyS0" },
 	{ 'c', "cpus", "N", "virtual CPUs (default 1)" },
 	{ OPT_DEVICE, "device", "PATH", "hypervisor (default /dev/lodge; /dev/kvm works too)" },
 	{ OPT_DISK, "disk", "SPEC", "PATH[,format=raw|vhd][,readonly=on]; may be repeated" },
@@ -48,42 +49,61 @@ const struct opt run_option_table[] = {
 	{ 'i', "initrd", "FILE", "initial RAM disk" },
 	{ OPT_JSON, "json", NULL, "print in JSON what --dry-run prints" },
 	{ 'k', "kernel", "FILE", "bzImage or PVH vmlinux (default: see KERNEL below)" },
-	{ OPT_LOG, "log-level", "LEVEL", "error, warn, info or debug (default warn)" },
+	{ OPT_LOG, "log-level", "LEVEL", "error, warn, info or debug (default warn)",
+	  "error warn info debug" },
 	{ 'm', "mem", "SIZE", "memory, 2G or in MiB (default 512M)" },
 	{ OPT_NAME, "name", "NAME", "name of the guest (default guest-PID)" },
 	{ OPT_NET, "net", "SPEC", "user, tap..., none; may be repeated (default user)" },
 	{ OPT_NO_REBOOT, "no-reboot", NULL, "same as --on-reboot exit" },
 	{ OPT_NO_STDIN, "no-stdin", NULL, "leave standard input alone" },
-	{ OPT_ON_PANIC, "on-panic", "DO", "exit, restart or stay (default exit)" },
-	{ OPT_ON_REBOOT, "on-reboot", "DO", "restart or exit (default restart)" },
+	{ OPT_ON_PANIC, "on-panic", "DO", "exit, restart or stay (default exit)",
+	  "exit restart stay" },
+	{ OPT_ON_REBOOT, "on-reboot", "DO", "restart or exit (default restart)",
+	  "restart exit" },
 	{ 'p', "params", "ARGS", "same as --append" },
 	{ OPT_PIT, "pit", NULL, "add the PC's timer chip, for guests without kvmclock" },
 	{ 'q', "quiet", NULL, "do not print the resolved command and the hint" },
-	{ OPT_RING, "ring", "KIND", "virtqueues of the devices: split or packed (default split)" },
-	{ OPT_SECCOMP, "seccomp", "MODE", "kill, log or off (default kill)" },
+	{ OPT_RING, "ring", "KIND", "virtqueues of the devices: split or packed (default split)",
+	  "split packed" },
+	{ OPT_SECCOMP, "seccomp", "MODE", "kill, log or off (default kill)",
+	  "kill log off" },
 	{ OPT_TIMEOUT, "timeout", "SECONDS", "end the guest after this time" },
 	{ 0 },
 };
 
-void run_help(FILE *f)
+static int run_main(const struct command *c, int argc, char **argv)
 {
-	fputs("Usage: lodge run [OPTION]... [DISK]... [-- COMMAND [ARG]...]\n\n"
-	      "Boots a guest. DISK is the same as --disk DISK. With COMMAND the guest runs just\n"
-	      "that: its output comes back, and its exit status is that of lodge.\n\n",
-	      f);
-	opts_help(f, run_option_table);
-	fputs("\nKERNEL: without -k the first that exists of ./bzImage, arch/x86/boot/bzImage,\n"
-	      "../../arch/x86/boot/bzImage and /boot/vmlinuz-RELEASE of this host.\n\n"
-	      "Examples:\n"
-	      "  lodge run -m 1G -c 2 debian.vhd\n"
-	      "  lodge run -k bzImage -i rootfs.cpio --console ttyS0\n"
-	      "  lodge run -i rootfs.cpio -- uname -a\n"
-	      "  lodge run --device /dev/kvm --no-reboot --timeout 60 disk.vhd </dev/null\n\n"
-	      "Exit codes: 0 power-off, 2 usage, 3 configuration, 4 no hypervisor, 5 permission,\n"
-	      "10 reset, 11 panic, 12 triple fault, 13 hypervisor failed, 14 timeout, 15 killed,\n"
-	      "1 anything else. With COMMAND: its status, and these codes plus 200.\n",
-	      f);
+	struct err e = ERR_INIT;
+	struct run_options o;
+	int r;
+
+	r = run_options_parse(&o, argc, argv, &e);
+	if (r == 1) {
+		command_help(stdout, c);
+		return 0;
+	}
+	return r < 0 ? command_bad(&e) : run_guest(&o);
 }
+
+const struct command run_command = {
+	.name = "run",
+	.summary = "boot a guest",
+	.operands = "[DISK]... [-- COMMAND [ARG]...]",
+	.kind = OPERAND_FILE,
+	.text = "Boots a guest. DISK is the same as --disk DISK. With COMMAND the guest runs just\n"
+		"that: its output comes back, and its exit status is that of lodge.\n",
+	.examples = "  lodge run -m 1G -c 2 debian.vhd\n"
+		    "  lodge run -k bzImage -i rootfs.cpio --console ttyS0\n"
+		    "  lodge run -i rootfs.cpio -- uname -a\n"
+		    "  lodge run --device /dev/kvm --no-reboot --timeout 60 disk.vhd </dev/null\n\n"
+		    "KERNEL: without -k the first that exists of ./bzImage, arch/x86/boot/bzImage,\n"
+		    "../../arch/x86/boot/bzImage and /boot/vmlinuz-RELEASE of this host.\n\n"
+		    "Exit codes: 0 power-off, 2 usage, 3 configuration, 4 no hypervisor, 5 permission,\n"
+		    "10 reset, 11 panic, 12 triple fault, 13 hypervisor failed, 14 timeout, 15 killed,\n"
+		    "1 anything else. With COMMAND: its status, and these codes plus 200.\n",
+	.opts = run_opts,
+	.run = run_main,
+};
 
 static int choose(const char *arg, const char *opt, const char *const *names, struct err *e)
 {
@@ -233,7 +253,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct err *
 	o->append = "";
 	snprintf(o->name, sizeof(o->name), "guest-%d", getpid());
 	opts_init(&p, argc, argv);
-	while ((id = opts_next(&p, run_option_table, e)) != OPTS_END) {
+	while ((id = opts_next(&p, run_opts, e)) != OPTS_END) {
 		if (id == OPTS_BAD)
 			return -EINVAL;
 		if (id == 'h')
