@@ -18,6 +18,7 @@
 #include "x86/mp_state.h"
 #include "x86/msr.h"
 #include "x86/regs.h"
+#include "x86/sync_regs.h"
 #include "x86/time.h"
 #include "x86/vcpu.h"
 #include "x86/vcpu_events.h"
@@ -260,6 +261,7 @@ static const struct {
 	{ KVM_CAP_GET_TSC_KHZ,			1 },
 	{ KVM_CAP_TSC_DEADLINE_TIMER,		1 },
 	{ KVM_CAP_KVMCLOCK_CTRL,		1 },
+	{ KVM_CAP_SYNC_REGS,			SYNC_REGS_FIELDS },
 	{ KVM_CAP_SPLIT_IRQCHIP,		1 },
 	{ KVM_CAP_VCPU_ATTRIBUTES,		1 },
 	{ KVM_CAP_X2APIC_API,			X2APIC_FLAGS },

@@ -26,6 +26,7 @@
 #include "x86/inject.h"
 #include "x86/regs.h"
 #include "x86/run.h"
+#include "x86/sync_regs.h"
 #include "x86/time.h"
 #include "x86/vcpu.h"
 
@@ -284,9 +285,10 @@ int lodge_arch_vcpu_run(struct lodge_vcpu *core)
 		r = run_uninitialized(vcpu);
 		goto out;
 	}
-	if (run->kvm_valid_regs || run->kvm_dirty_regs) {	/* KVM_CAP_SYNC_REGS is not offered */
-		r = -EINVAL;
-		goto out;
+	if (unlikely(READ_ONCE(run->kvm_valid_regs) | READ_ONCE(run->kvm_dirty_regs))) {
+		r = sync_regs_load(vcpu);
+		if (r)
+			goto out;
 	}
 	if (!vcpu->lapic && vcpu_set_cr8(vcpu, READ_ONCE(run->cr8))) {
 		r = -EINVAL;
@@ -307,6 +309,8 @@ int lodge_arch_vcpu_run(struct lodge_vcpu *core)
 		r = run_loop(vcpu);
 out:
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+	if (unlikely(READ_ONCE(run->kvm_valid_regs)))
+		sync_regs_store(vcpu);
 	run_report(vcpu);
 	return r;
 }
