@@ -110,6 +110,7 @@ struct vhd_params {
 	const char *parent;		/* VHD_DIFF: path as it is to be recorded */
 	bool parent_raw;
 	bool preallocate;		/* VHD_RAW, VHD_FIXED: reserve the space now */
+	bool keep;			/* ... on a device: leave its contents, they will be overwritten */
 	uint32_t timestamp;		/* 0: now */
 	uint8_t uuid[16];		/* all zero: a random one */
 };

@@ -196,6 +196,20 @@ static int mem_truncate(struct store *s, uint64_t size)
 	return 0;
 }
 
+static int mem_zero(struct store *s, uint64_t offset, uint64_t bytes)
+{
+	struct memdisk *d = disk_of(s);
+	struct entry e = { ENTRY_PUNCH, offset, bytes, NULL, NULL };
+
+	if (must_fail(d))
+		return -EIO;
+	if (offset + bytes > d->size)
+		return -EINVAL;
+	log_add(d, ENTRY_PUNCH, offset, bytes, NULL);
+	apply(d, d->live, &d->size, &e);
+	return 0;
+}
+
 static int mem_run(struct store *s, uint64_t offset, uint64_t *length)
 {
 	(void)s;
@@ -361,6 +375,7 @@ static const struct store_ops mem_ops = {
 	.pwrite = mem_pwrite,
 	.sync = mem_sync,
 	.truncate = mem_truncate,
+	.zero = mem_zero,
 	.run = mem_run,
 	.allocated = mem_allocated,
 	.close = mem_close,

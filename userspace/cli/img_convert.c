@@ -241,11 +241,12 @@ struct job {
 	bool force, json, progress, raw_parent;
 };
 
-static int convert_into(const struct job *j, struct copy *c, struct img_output *o)
+static int convert_into(struct job *j, struct copy *c, struct img_output *o)
 {
 	struct vhd_error err;
 	int ret, closed;
 
+	j->params.keep = true;
 	if (vhd_create(o->temporary, &j->params, &err))
 		return print_error("%s", err.text);
 	if (vhd_open(o->temporary, j->params.type == VHD_RAW ? VHD_O_RAW : 0, &c->to, &err))

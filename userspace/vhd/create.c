@@ -80,6 +80,8 @@ static int flat_make(struct store *s, const struct vhd_params *p, uint64_t size)
 
 	if (!s->device)
 		ret = s->ops->truncate(s, size);
+	else if (!p->keep)
+		ret = s->ops->zero(s, 0, size);
 	if (!ret && p->preallocate)
 		ret = store_file_reserve(s, size + (p->type == VHD_FIXED ? VHD_FOOTER_BYTES : 0));
 	if (!ret && p->type == VHD_FIXED) {

@@ -36,6 +36,7 @@ struct store_io {
 	/* The store's. */
 	struct store_queue *queue;
 	struct store_io *next;
+	struct store_io *after, **before;	/* in a list of store_file's */
 	struct iocb iocb;
 	int result;
 };
@@ -45,6 +46,7 @@ struct store_ops {
 	int (*pwrite)(struct store *s, const void *buf, size_t bytes, uint64_t offset);
 	int (*sync)(struct store *s);
 	int (*truncate)(struct store *s, uint64_t size);
+	int (*zero)(struct store *s, uint64_t offset, uint64_t bytes);
 	/* 1 data, 0 hole; *length is cut to the run's length. */
 	int (*run)(struct store *s, uint64_t offset, uint64_t *length);
 	uint64_t (*allocated)(struct store *s);

@@ -10,6 +10,11 @@
  * the kernel's side are given to a helper too, which loops until it has the
  * whole or the true error.
  *
+ * Where direct I/O must be in units of more than 512 bytes, what is not made
+ * of whole units goes to the helper and through the page cache: a change of
+ * that kind (soft) waits there for the direct ones in flight that share a
+ * unit with it, and a direct one that meets a soft one becomes soft itself.
+ *
  * One eventfd tells of all: the kernel raises it at completions, a helper
  * after putting an operation on the queue's done list, wake() at will. A
  * queue and its store's threads are created before they are used and nothing
@@ -70,10 +75,18 @@ static void place_zero(struct place *p, const struct store_io *io)
 		       io->iov[p->i].iov_len - p->skip);
 }
 
+/* The descriptor for transfers that a helper does. */
+static int helper_fd(const struct store_io *io)
+{
+	const struct store_file *f = store_file_of(io->store);
+
+	return f->soft_fd >= 0 ? f->soft_fd : f->fd;
+}
+
 /* Untouched iovecs go in one call, a half-done one alone. */
 static ssize_t transfer_some(const struct store_io *io, const struct place *p, uint64_t offset)
 {
-	int fd = ((struct store_file *)io->store)->fd;
+	int fd = helper_fd(io);
 	struct iovec part = { (char *)io->iov[p->i].iov_base + p->skip,
 			      io->iov[p->i].iov_len - p->skip };
 	const struct iovec *iov = p->skip ? &part : io->iov + p->i;
@@ -128,7 +141,7 @@ static int zero_by_writing(int fd, uint64_t offset, uint64_t length)
 
 static int zero(struct store_io *io)
 {
-	int fd = ((struct store_file *)io->store)->fd;
+	int fd = store_file_of(io->store)->fd;
 
 	if (io->op == STORE_PUNCH &&
 	    !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, io->offset, io->length))
@@ -137,7 +150,7 @@ static int zero(struct store_io *io)
 		return 0;
 	if (errno != EOPNOTSUPP && errno != EINVAL && errno != ENOSYS && errno != ENODEV)
 		return -errno;
-	return zero_by_writing(fd, io->offset, io->length);
+	return zero_by_writing(helper_fd(io), io->offset, io->length);
 }
 
 int store_file_do(struct store_io *io)
@@ -147,7 +160,7 @@ int store_file_do(struct store_io *io)
 	case STORE_WRITE:
 		return transfer(io);
 	case STORE_SYNC:
-		return fdatasync(((struct store_file *)io->store)->fd) ? -errno : 0;
+		return fdatasync(store_file_of(io->store)->fd) ? -errno : 0;
 	case STORE_PUNCH:
 	case STORE_ZERO:
 		return zero(io);
@@ -163,6 +176,104 @@ void store_aio_wake(struct store_queue *sq)
 	do
 		n = write(sq->fd, &one, sizeof(one));
 	while (n < 0 && errno == EINTR);
+}
+
+static void list_add(struct store_io **list, struct store_io *io)
+{
+	io->after = *list;
+	io->before = list;
+	if (io->after)
+		io->after->before = &io->after;
+	*list = io;
+}
+
+static void list_remove(struct store_io *io)
+{
+	*io->before = io->after;
+	if (io->after)
+		io->after->before = io->before;
+	io->before = NULL;
+}
+
+/* Whether a change on @list touches a unit that @io touches. */
+static bool list_meets(const struct store_io *list, const struct store_io *io, uint64_t unit)
+{
+	uint64_t from = io->offset / unit, to = (io->offset + io->length - 1) / unit;
+
+	for (; list; list = list->after)
+		if (list->offset / unit <= to && (list->offset + list->length - 1) / unit >= from)
+			return true;
+	return false;
+}
+
+static bool changes(const struct store_io *io)
+{
+	return io->op != STORE_READ && io->op != STORE_SYNC && io->length;
+}
+
+static bool made_of_units(const struct store_io *io, uint32_t unit)
+{
+	int i;
+
+	if ((io->offset | io->length) % unit)
+		return false;
+	for (i = 0; i < io->iovcnt; i++)
+		if (((uintptr_t)io->iov[i].iov_base | io->iov[i].iov_len) % unit)
+			return false;
+	return true;
+}
+
+/* Lists @io if it must be; true if it may go straight to the storage. */
+static bool take_off(struct store_io *io)
+{
+	struct store_file *f = store_file_of(io->store);
+	bool whole;
+
+	io->before = NULL;
+	if (f->soft_fd < 0)
+		return true;
+	whole = made_of_units(io, f->unit) && (io->op == STORE_READ || io->op == STORE_WRITE);
+	if (io->op == STORE_SYNC || !changes(io))
+		return io->op == STORE_SYNC || whole;
+	pthread_mutex_lock(&f->lock);
+	whole = whole && !list_meets(f->soft, io, f->unit);
+	list_add(whole ? &f->whole : &f->soft, io);
+	pthread_mutex_unlock(&f->lock);
+	return whole;
+}
+
+/* A whole one is over, or is to go on as a soft one. */
+static void land(struct store_io *io, bool again)
+{
+	struct store_file *f = store_file_of(io->store);
+
+	if (!io->before)
+		return;
+	pthread_mutex_lock(&f->lock);
+	list_remove(io);
+	if (again)
+		list_add(&f->soft, io);
+	pthread_cond_broadcast(&f->landed);
+	pthread_mutex_unlock(&f->lock);
+}
+
+/* In a helper: @io when nothing that shares a unit with it is in the kernel. */
+static int do_softly(struct store_io *io)
+{
+	struct store_file *f = store_file_of(io->store);
+	int ret;
+
+	if (!io->before)
+		return store_file_do(io);
+	pthread_mutex_lock(&f->lock);
+	while (list_meets(f->whole, io, f->unit))
+		pthread_cond_wait(&f->landed, &f->lock);
+	pthread_mutex_unlock(&f->lock);
+	ret = store_file_do(io);
+	pthread_mutex_lock(&f->lock);
+	list_remove(io);
+	pthread_mutex_unlock(&f->lock);
+	return ret;
 }
 
 static void *helper(void *arg)
@@ -184,7 +295,7 @@ static void *helper(void *arg)
 		if (!f->head)
 			f->tail = &f->head;
 		pthread_mutex_unlock(&f->lock);
-		io->result = store_file_do(io);
+		io->result = do_softly(io);
 		sq = io->queue;
 		pthread_mutex_lock(&sq->lock);
 		io->next = NULL;
@@ -244,6 +355,13 @@ static void to_helper(struct store_queue *sq, struct store_io *io)
 	f->tail = &io->next;
 	pthread_cond_signal(&f->work);
 	pthread_mutex_unlock(&f->lock);
+}
+
+/* A whole one in a helper's row would keep those before it waiting: it becomes soft. */
+static void kernel_refused(struct store_queue *sq, struct store_io *io)
+{
+	land(io, true);
+	to_helper(sq, io);
 }
 
 int store_aio_create(struct store *s, unsigned int depth, struct store_queue **out)
@@ -314,8 +432,12 @@ void store_aio_submit(struct store_queue *sq, struct store_io *io)
 	int fd = ((struct store_file *)io->store)->fd;
 
 	io->queue = sq;
-	if (!kernel_can(sq, io)) {
+	if (!take_off(io)) {
 		to_helper(sq, io);
+		return;
+	}
+	if (!kernel_can(sq, io)) {
+		kernel_refused(sq, io);
 		return;
 	}
 	switch (io->op) {
@@ -366,7 +488,7 @@ void store_aio_kick(struct store_queue *sq)
 		/* Full: what is in the kernel will come back and kick again. */
 		if (ret == -EAGAIN && sq->inkernel)
 			return;
-		to_helper(sq, held_pop(sq));
+		kernel_refused(sq, held_pop(sq));
 	}
 }
 
@@ -382,10 +504,12 @@ static void reap(struct store_queue *sq, struct io_event *ev)
 		else
 			io->done(io, res < 0 ? res : 0);
 	} else if (res == (long)io->length) {
+		land(io, false);
 		io->done(io, 0);
 	} else if (res >= 0 || res == -EINVAL || res == -EAGAIN) {
-		to_helper(sq, io);
+		kernel_refused(sq, io);
 	} else {
+		land(io, false);
 		io->done(io, res);
 	}
 }

@@ -2,9 +2,10 @@
 /*
  * Files and block devices: opening, locking, and the synchronous calls.
  *
- * O_DIRECT is tried first. Where the file system refuses it (tmpfs, 9p) or
- * demands more than 512-byte alignment, which VHD's own 512-byte structures
- * could not keep, the page cache is used; flush is fdatasync either way.
+ * O_DIRECT is tried first. Where the file system refuses it (tmpfs, 9p) the
+ * page cache is used, and where it demands whole sectors of 4 KiB, a second
+ * descriptor goes through the page cache for what is none (store_file.h);
+ * flush is fdatasync either way.
  *
  * Locks are open-file-description locks, so that they belong to the handle and
  * vanish with it, however the process ends. A writer locks the whole file,
@@ -16,10 +17,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "vhd/codec.h"
@@ -27,18 +30,17 @@
 
 #define WINDOW	(1u << 20)
 
-static struct store_file *file_of(struct store *s)
-{
-	return (struct store_file *)s;
-}
+#ifndef STATX_DIOALIGN
+#define STATX_DIOALIGN	0x2000u	/* Linux 6.1; the C library's structure may lack it */
+#endif
 
-/* Reads [offset, offset + bytes) into @buf, aligned; zeros past the end. */
-static int read_window(int fd, uint8_t *buf, size_t bytes, uint64_t offset)
+/* Reads [offset, offset + bytes) into @buf, in whole units; zeros past the end. */
+static int read_window(const struct store_file *f, uint8_t *buf, size_t bytes, uint64_t offset)
 {
 	size_t have = 0;
 
 	while (have < bytes) {
-		ssize_t n = pread(fd, buf + have, bytes - have, offset + have);
+		ssize_t n = pread(f->fd, buf + have, bytes - have, offset + have);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -46,7 +48,7 @@ static int read_window(int fd, uint8_t *buf, size_t bytes, uint64_t offset)
 			return -errno;
 		have += n;
 		/* Only the end of the file gives an odd count. */
-		if (!n || n % VHD_SECTOR)
+		if (!n || n % f->unit)
 			break;
 	}
 	memset(buf + have, 0, bytes - have);
@@ -55,6 +57,7 @@ static int read_window(int fd, uint8_t *buf, size_t bytes, uint64_t offset)
 
 int store_file_pread(struct store *s, void *buf, size_t bytes, uint64_t offset)
 {
+	const struct store_file *f = store_file_of(s);
 	uint8_t *out = buf;
 	void *window;
 	int ret = 0;
@@ -62,12 +65,12 @@ int store_file_pread(struct store *s, void *buf, size_t bytes, uint64_t offset)
 	if (posix_memalign(&window, 4096, WINDOW))
 		return -ENOMEM;
 	while (bytes && !ret) {
-		uint64_t from = offset / VHD_SECTOR * VHD_SECTOR;
+		uint64_t from = offset / f->unit * f->unit;
 		size_t skip = offset - from;
-		size_t part = bytes < WINDOW - VHD_SECTOR ? bytes : WINDOW - VHD_SECTOR;
-		size_t need = (skip + part + VHD_SECTOR - 1) / VHD_SECTOR * VHD_SECTOR;
+		size_t part = bytes < WINDOW - f->unit ? bytes : WINDOW - f->unit;
+		size_t need = (skip + part + f->unit - 1) / f->unit * f->unit;
 
-		ret = read_window(file_of(s)->fd, window, need, from);
+		ret = read_window(f, window, need, from);
 		if (!ret)
 			memcpy(out, (uint8_t *)window + skip, part);
 		out += part;
@@ -98,6 +101,8 @@ static int write_window(int fd, const uint8_t *buf, size_t bytes, uint64_t offse
 
 static int file_pwrite(struct store *s, const void *buf, size_t bytes, uint64_t offset)
 {
+	const struct store_file *f = store_file_of(s);
+	int fd = (bytes | offset) % f->unit ? f->soft_fd : f->fd;
 	const uint8_t *in = buf;
 	void *window;
 	int ret = 0;
@@ -110,7 +115,7 @@ static int file_pwrite(struct store *s, const void *buf, size_t bytes, uint64_t 
 		size_t part = bytes < WINDOW ? bytes : WINDOW;
 
 		memcpy(window, in, part);
-		ret = write_window(file_of(s)->fd, window, part, offset);
+		ret = write_window(fd, window, part, offset);
 		in += part;
 		offset += part;
 		bytes -= part;
@@ -123,22 +128,29 @@ static int file_pwrite(struct store *s, const void *buf, size_t bytes, uint64_t 
 
 static int file_sync(struct store *s)
 {
-	return fdatasync(file_of(s)->fd) ? -errno : 0;
+	return fdatasync(store_file_of(s)->fd) ? -errno : 0;
 }
 
 static int file_truncate(struct store *s, uint64_t size)
 {
 	if (s->device)
 		return size == s->size ? 0 : -EINVAL;
-	if (ftruncate(file_of(s)->fd, size))
+	if (ftruncate(store_file_of(s)->fd, size))
 		return -errno;
 	s->size = size;
 	return 0;
 }
 
+static int file_zero(struct store *s, uint64_t offset, uint64_t bytes)
+{
+	struct store_io io = { .store = s, .op = STORE_PUNCH, .offset = offset, .length = bytes };
+
+	return store_file_do(&io);
+}
+
 static int file_run(struct store *s, uint64_t offset, uint64_t *length)
 {
-	int fd = file_of(s)->fd;
+	int fd = store_file_of(s)->fd;
 	off_t data, hole;
 
 	if (s->device)
@@ -174,17 +186,20 @@ static uint64_t file_allocated(struct store *s)
 
 	if (s->device)
 		return s->size;
-	return fstat(file_of(s)->fd, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+	return fstat(store_file_of(s)->fd, &st) ? 0 : (uint64_t)st.st_blocks * 512;
 }
 
 static void file_close(struct store *s)
 {
-	struct store_file *f = file_of(s);
+	struct store_file *f = store_file_of(s);
 
 	if (!s)
 		return;
 	if (f->fd >= 0)
 		close(f->fd);
+	if (f->soft_fd >= 0)
+		close(f->soft_fd);
+	pthread_cond_destroy(&f->landed);
 	pthread_mutex_destroy(&f->lock);
 	pthread_mutex_destroy(&f->queue_lock);
 	pthread_cond_destroy(&f->work);
@@ -196,6 +211,7 @@ static const struct store_ops file_ops = {
 	.pwrite = file_pwrite,
 	.sync = file_sync,
 	.truncate = file_truncate,
+	.zero = file_zero,
 	.run = file_run,
 	.allocated = file_allocated,
 	.close = file_close,
@@ -221,21 +237,65 @@ static int lock_take(int fd, bool readonly)
 	return fcntl(fd, F_OFD_SETLK, &fl) ? -errno : 0;
 }
 
-/* The alignment that O_DIRECT wants here; 0: not known. */
-static unsigned int direct_align(int fd, bool device)
+/* The sector size of the device that a file system lies on; 0: not known. */
+static unsigned int device_sector(dev_t dev)
 {
-	void *buf;
-	int size;
-	ssize_t n;
+	static const char *const where[] = { "", "/.." };
+	unsigned int i, size = 0;
+	char path[96];
+	FILE *f;
 
-	if (device)
-		return ioctl(fd, BLKSSZGET, &size) ? 0 : size;
+	for (i = 0; i < 2 && !size; i++) {
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u%s/queue/logical_block_size",
+			 major(dev), minor(dev), where[i]);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		if (fscanf(f, "%u", &size) != 1)
+			size = 0;
+		fclose(f);
+	}
+	return size;
+}
+
+/*
+ * What direct I/O to a file must be a multiple of; 0: it is not possible. A
+ * try alone cannot tell, since reads of holes and of nothing always succeed.
+ */
+static unsigned int file_unit(int fd)
+{
+	unsigned int unit = 0;
+	struct statx x = { 0 };
+	struct stat st;
+	void *buf;
+
+	if (!statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &x) && x.stx_mask & STATX_DIOALIGN)
+		return x.stx_dio_offset_align;
+	if (!fstat(fd, &st))
+		unit = device_sector(st.st_dev);
 	if (posix_memalign(&buf, 4096, 4096))
 		return 0;
-	/* A file system that wants more refuses a 512-byte read, even at the end. */
-	n = pread(fd, buf, VHD_SECTOR, 0);
+	if (pread(fd, buf, unit == 4096 ? 4096 : VHD_SECTOR, 0) < 0)
+		unit = pread(fd, buf, 4096, 0) < 0 ? 0 : 4096;
+	else if (!unit)
+		unit = VHD_SECTOR;
 	free(buf);
-	return n < 0 ? 4096 : VHD_SECTOR;
+	return unit;
+}
+
+/* What direct I/O must be a multiple of here; 0: not known, or more than a page. */
+static unsigned int direct_unit(int fd, bool device)
+{
+	unsigned int unit;
+	int size;
+
+	if (device)
+		unit = ioctl(fd, BLKSSZGET, &size) ? 0 : size;
+	else
+		unit = file_unit(fd);
+	if (unit > 4096 || unit & (unit - 1))
+		return 0;
+	return unit && unit < VHD_SECTOR ? VHD_SECTOR : unit;
 }
 
 static int open_descriptor(const char *path, int access, bool buffered, bool *direct)
@@ -320,25 +380,48 @@ static struct store_file *file_alloc(void)
 		return NULL;
 	f->store.ops = &file_ops;
 	f->fd = -1;
+	f->soft_fd = -1;
+	f->unit = VHD_SECTOR;
 	f->tail = &f->head;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_mutex_init(&f->queue_lock, NULL);
 	pthread_cond_init(&f->work, NULL);
+	pthread_cond_init(&f->landed, NULL);
 	return f;
 }
 
-/* Decides between O_DIRECT and the page cache for an open descriptor. */
-static void settle_alignment(struct store_file *f, bool direct)
+/* The same file once more, through the page cache; -1 if it cannot be had. */
+static int open_soft(const char *path, int access, int fd)
 {
+	struct stat st, soft;
+	int ret = open(path, (access & ~O_EXCL) | O_CLOEXEC | O_NONBLOCK);
+
+	if (ret < 0)
+		return -1;
+	if (!fstat(fd, &st) && !fstat(ret, &soft) && st.st_dev == soft.st_dev &&
+	    st.st_ino == soft.st_ino && st.st_rdev == soft.st_rdev)
+		return ret;
+	close(ret);
+	return -1;
+}
+
+/* Decides between O_DIRECT and the page cache for an open descriptor. */
+static void settle_alignment(struct store_file *f, const char *path, int access, bool direct)
+{
+	unsigned int unit = direct ? direct_unit(f->fd, f->store.device) : 0;
 	int fl;
 
-	if (direct && direct_align(f->fd, f->store.device) != VHD_SECTOR) {
+	if (direct && unit != VHD_SECTOR) {
+		if (unit)
+			f->soft_fd = open_soft(path, access, f->fd);
 		fl = fcntl(f->fd, F_GETFL);
-		if (fl >= 0 && !fcntl(f->fd, F_SETFL, fl & ~O_DIRECT))
+		if (f->soft_fd >= 0)
+			f->unit = unit;
+		else if (fl >= 0 && !fcntl(f->fd, F_SETFL, fl & ~O_DIRECT))
 			direct = false;
 	}
 	f->store.direct = direct;
-	f->store.mem_align = direct ? VHD_SECTOR : 1;
+	f->store.mem_align = direct ? f->unit : 1;
 }
 
 int store_file_open(const char *path, unsigned int flags, struct store **out,
@@ -363,7 +446,7 @@ int store_file_open(const char *path, unsigned int flags, struct store **out,
 	ret = file_setup(f, flags);
 	if (ret)
 		goto fail;
-	settle_alignment(f, direct);
+	settle_alignment(f, path, access, direct);
 	*out = &f->store;
 	return 0;
 fail:
@@ -399,7 +482,7 @@ int store_file_stat(struct store *s, uint64_t *dev, uint64_t *ino, int64_t *mtim
 {
 	struct stat st;
 
-	if (fstat(file_of(s)->fd, &st))
+	if (fstat(store_file_of(s)->fd, &st))
 		return -errno;
 	*dev = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
 	*ino = S_ISBLK(st.st_mode) ? 0 : st.st_ino;
@@ -409,7 +492,7 @@ int store_file_stat(struct store *s, uint64_t *dev, uint64_t *ino, int64_t *mtim
 
 int store_file_reserve(struct store *s, uint64_t bytes)
 {
-	int ret = s->device ? 0 : posix_fallocate(file_of(s)->fd, 0, bytes);
+	int ret = s->device ? 0 : posix_fallocate(store_file_of(s)->fd, 0, bytes);
 
 	if (!ret && s->size < bytes)
 		s->size = bytes;
