@@ -147,7 +147,7 @@ int lodge_stats_vm_fd(struct lodge_vm *vm)
 	s->header.num_desc = ARRAY_SIZE(vm_descs);
 	s->values = &vm->stats;
 	s->values_size = offsetof(struct lodge_vm_stats, unused);
-	snprintf(s->id, sizeof(s->id), "lodge-vm-%d", task_pid_nr(current));
+	snprintf(s->id, sizeof(s->id), "kvm-%d", task_pid_nr(current));
 	return stats_open(s, "lodge-vm-stats");
 }
 
@@ -162,7 +162,7 @@ int lodge_stats_vcpu_fd(struct lodge_vcpu *vcpu)
 	s->header.num_desc = ARRAY_SIZE(vcpu_descs);
 	s->values = &vcpu->stats;
 	s->values_size = offsetof(struct lodge_vcpu_stats, unused);
-	snprintf(s->id, sizeof(s->id), "lodge-vcpu-%u", vcpu->id);
+	snprintf(s->id, sizeof(s->id), "kvm-%d/vcpu-%u", task_pid_nr(current), vcpu->id);
 	return stats_open(s, "lodge-vcpu-stats");
 }
 

@@ -330,10 +330,6 @@ static long vcpu_run(struct lodge_vcpu *vcpu)
 	ret = likely(vcpu->loaded) ? lodge_arch_vcpu_run(vcpu) : -EIO;
 
 	srcu_read_unlock(&vm->srcu, vcpu->srcu_idx);
-	if (unlikely(ret == -EINTR)) {
-		WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_INTR);
-		vcpu->stats.signal_exits++;
-	}
 	if (unlikely(vcpu->sigset_active))
 		sigprocmask(SIG_SETMASK, &saved, NULL);
 	lodge_vcpu_put(vcpu);

@@ -187,8 +187,6 @@ void cpuid_update_runtime(struct x86_vcpu *vcpu)
 static u64 cpuid_cr4_bits(const u32 *word)
 {
 	static const struct { u8 cr4_bit, word, bit; } rows[] = {
-		{ 0, CPUW_1_EDX, 1 },		/* VME */
-		{ 1, CPUW_1_EDX, 1 },		/* PVI */
 		{ 2, CPUW_1_EDX, 4 },		/* TSD */
 		{ 3, CPUW_1_EDX, 2 },		/* DE */
 		{ 4, CPUW_1_EDX, 3 },		/* PSE */
@@ -207,7 +205,8 @@ static u64 cpuid_cr4_bits(const u32 *word)
 		{ 22, CPUW_7_ECX, 3 },		/* PKE */
 	};
 	const struct cpuid_host *h = cpuid_host();
-	u64 bits = 1u << 8;		/* PCE */
+	/* PCE; VME and PVI, which every processor that virtualizes has, also where an emulator does not say so */
+	u64 bits = 1u << 8 | 1u << 0 | 1u << 1;
 	unsigned int i;
 
 	/* The guest sees a bit only if it was told of the feature; the host must have it, for the hardware checks it too. */

@@ -143,6 +143,8 @@ static long ioctl_reinject(void *obj, void *arg)
 
 const struct lodge_ioctl lodge_arch_vm_ioctls[] = {
 	{ KVM_SET_TSS_ADDR,		RAW,		vm_ioctl_set_tss_addr },
+	{ KVM_SET_NR_MMU_PAGES,		RAW | LOCKED,	vm_ioctl_set_nr_mmu_pages },
+	{ KVM_GET_NR_MMU_PAGES,		RAW | LOCKED,	vm_ioctl_get_nr_mmu_pages },
 	{ KVM_SET_IDENTITY_MAP_ADDR,	0,		vm_ioctl_set_identity_map_addr },
 	{ KVM_SET_BOOT_CPU_ID,		RAW,		vm_ioctl_set_boot_cpu_id },
 	{ KVM_CREATE_IRQCHIP,		RAW | LOCKED,	ioctl_create_irqchip },
@@ -241,6 +243,7 @@ static const struct {
 	{ KVM_CAP_SET_TSS_ADDR,			1 },
 	{ KVM_CAP_EXT_CPUID,			1 },
 	{ KVM_CAP_EXT_EMUL_CPUID,		1 },
+	{ KVM_CAP_MMU_SHADOW_CACHE_CONTROL,	1 },
 	{ KVM_CAP_CLOCKSOURCE,			1 },
 	{ KVM_CAP_PIT,				1 },
 	{ KVM_CAP_NOP_IO_DELAY,			1 },
@@ -267,6 +270,7 @@ static const struct {
 	{ KVM_CAP_X2APIC_API,			X2APIC_FLAGS },
 	{ KVM_CAP_X86_DISABLE_EXITS,		DISABLE_EXITS },
 	{ KVM_CAP_GET_MSR_FEATURES,		1 },
+	{ KVM_CAP_MSR_PLATFORM_INFO,		1 },
 	{ KVM_CAP_EXCEPTION_PAYLOAD,		1 },
 	{ KVM_CAP_X86_USER_SPACE_MSR,		1 },
 	{ KVM_CAP_X86_MSR_FILTER,		1 },
@@ -347,6 +351,9 @@ int lodge_arch_enable_cap(struct lodge_vm *vm, struct kvm_enable_cap *cap)
 		return 0;
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 		WRITE_ONCE(x->triple_fault_event, arg != 0);
+		return 0;
+	case KVM_CAP_MSR_PLATFORM_INFO:
+		WRITE_ONCE(x->platform_info_hidden, !arg);
 		return 0;
 	case KVM_CAP_X86_USER_SPACE_MSR:
 		if (arg & ~(u64)USER_MSR_MASK)

@@ -118,6 +118,13 @@ static int smi_count_set(V v, u32 msr, u64 val, bool host)
 	return host_only(&v->msrs->smi_count, val, host);
 }
 
+static int platform_info_guest_get(V v, u32 msr, u64 *val, bool host)
+{
+	if (!host && READ_ONCE(x86_vcpu_vm(v)->platform_info_hidden))
+		return 1;
+	return platform_info_get(v, msr, val, host);
+}
+
 static int platform_info_set(V v, u32 msr, u64 val, bool host)
 {
 	return host_only(&v->msrs->platform_info, val, host);
@@ -440,7 +447,7 @@ static const struct msr_desc msr_table[] = {
 	{ ONE(MSR_IA32_UCODE_WRITE), .get = zero_get, .set = patch_loader_set },
 	{ ONE(MSR_IA32_UCODE_REV), .flags = MSR_F_SAVE | MSR_F_FEATURE, RW(ucode_rev) },
 	{ RANGE(MSR_IA32_PERFCTR0, MSR_IA32_PERFCTR1), RW_ZERO },
-	{ ONE(MSR_PLATFORM_INFO), SAVED, RW(platform_info) },
+	{ ONE(MSR_PLATFORM_INFO), SAVED, .get = platform_info_guest_get, .set = platform_info_set },
 	{ ONE(MSR_MTRRcap), .get = mtrr_get },
 	{ ONE(MSR_IA32_ARCH_CAPABILITIES), .flags = MSR_F_SAVE | MSR_F_FEATURE,
 		.get = arch_caps_guest_get, .set = arch_caps_set },

@@ -247,13 +247,24 @@ static int run_loop(struct x86_vcpu *vcpu)
 	}
 }
 
+/*
+ * A signal ended the run.  immediate_exit does not come here: it leaves the reason of the exit before it, since clients complete
+ * a port or memory access that way and look at the reason afterwards.
+ */
+static int run_signalled(struct lodge_vcpu *core)
+{
+	WRITE_ONCE(core->run->exit_reason, KVM_EXIT_INTR);
+	core->stats.signal_exits++;
+	return -EINTR;
+}
+
 /* An AP that nobody has started: only wait.  KVM's answer is EAGAIN, and clients call again. */
 static int run_uninitialized(struct x86_vcpu *vcpu)
 {
 	if (READ_ONCE(vcpu->core.run->immediate_exit))
 		return -EINTR;
 	if (lodge_vcpu_block(&vcpu->core) == -EINTR)
-		return -EINTR;
+		return run_signalled(&vcpu->core);
 	/* INIT, or a SIPI that follows it, sets the state that the next call finds. */
 	run_accept_init(vcpu);
 	clear_bit(LODGE_REQ_UNBLOCK, &vcpu->core.requests);
@@ -301,12 +312,16 @@ int lodge_arch_vcpu_run(struct lodge_vcpu *core)
 		vcpu->complete = NULL;
 		r = complete(vcpu);
 		if (r <= 0)
-			goto out;
+			goto ran;
 	}
-	if (READ_ONCE(run->immediate_exit))
+	if (READ_ONCE(run->immediate_exit)) {
 		r = -EINTR;
-	else
-		r = run_loop(vcpu);
+		goto out;
+	}
+	r = run_loop(vcpu);
+ran:
+	if (r == -EINTR)
+		run_signalled(core);
 out:
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 	if (unlikely(READ_ONCE(run->kvm_valid_regs)))

@@ -122,9 +122,11 @@ struct x86_vm {
 	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD */
 	bool triple_fault_event;
+	bool platform_info_hidden;	/* KVM_CAP_MSR_PLATFORM_INFO switched off */
 	u32 user_msr_mask;		/* KVM_CAP_X86_USER_SPACE_MSR */
 	struct msr_filter __rcu *msr_filter;
 	u32 default_tsc_khz;
+	u32 nr_mmu_pages;		/* KVM_SET_NR_MMU_PAGES */
 };
 
 static inline struct x86_vcpu *to_x86(struct lodge_vcpu *vcpu)

@@ -12,6 +12,8 @@
 #include "x86/vcpu.h"
 #include "x86/vm.h"
 
+#define MMU_PAGES_MIN	64	/* the least that KVM_SET_NR_MMU_PAGES takes */
+
 struct lodge_vm *lodge_arch_vm_alloc(void)
 {
 	struct x86_vm *vm;
@@ -63,12 +65,28 @@ void lodge_arch_vm_destroy(struct lodge_vm *core)
 
 /* ---- ioctls ---- */
 
-/* VT-x without unrestricted guest wants three pages for a TSS; we ask for the real thing and only keep the number. */
 struct stage2 *vm_stage2(struct lodge_vm *vm)
 {
 	return &to_x86_vm(vm)->stage2;
 }
 
+/* A bound on shadow page tables: there are none, and only the number is kept. */
+long vm_ioctl_set_nr_mmu_pages(void *obj, void *arg)
+{
+	unsigned long n = (unsigned long)arg;
+
+	if (n < MMU_PAGES_MIN || n > UINT_MAX)
+		return -EINVAL;
+	to_x86_vm(obj)->nr_mmu_pages = n;
+	return 0;
+}
+
+long vm_ioctl_get_nr_mmu_pages(void *obj, void *arg)
+{
+	return min_t(u32, to_x86_vm(obj)->nr_mmu_pages, INT_MAX);
+}
+
+/* VT-x without unrestricted guest wants three pages for a TSS; we ask for the real thing and only keep the number. */
 long vm_ioctl_set_tss_addr(void *obj, void *arg)
 {
 	struct x86_vm *vm = to_x86_vm(obj);

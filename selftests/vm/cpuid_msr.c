@@ -289,6 +289,27 @@ static void guest_side(void)
 	guest_destroy(&g);
 }
 
+static void platform_info(void)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MSR_PLATFORM_INFO };
+	static struct msrs m = { .head.nmsrs = 1, .e[0] = { .index = 0xce, .data = 0xff00 } };
+
+	begin();
+	tap_ok(ioctl(g.sys, KVM_CHECK_EXTENSION, KVM_CAP_MSR_PLATFORM_INFO) == 1, "PLATFORM_INFO can be hidden");
+	tap_eq(ioctl(g.vcpu[0], KVM_SET_MSRS, &m), 1, "the VMM sets it");
+	tap_ok(guest_rdmsr(0xce) == 0xff00 && !faults, "the guest reads what the VMM has set");
+	guest_wrmsr(0xce, 0xff00);
+	tap_eq(faults, 1, "it cannot write it");
+	tap_ok(!ioctl(g.vm, KVM_ENABLE_CAP, &cap), "it is hidden");
+	guest_rdmsr(0xce);
+	tap_eq(faults, 2, "then reading it is #GP");
+	m.e[0].data = 0;
+	tap_ok(ioctl(g.vcpu[0], KVM_GET_MSRS, &m) == 1 && m.e[0].data == 0xff00, "but the VMM still can");
+	cap.args[0] = 1;
+	tap_ok(!ioctl(g.vm, KVM_ENABLE_CAP, &cap) && guest_rdmsr(0xce) == 0xff00 && faults == 2, "and it can be shown again");
+	guest_destroy(&g);
+}
+
 static void user_exits(void)
 {
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_USER_SPACE_MSR, .args = { KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER } };
@@ -371,6 +392,7 @@ int main(int argc, char **argv)
 	lists();
 	boot_set();
 	guest_side();
+	platform_info();
 	user_exits();
 	mce();
 	return tap_done();

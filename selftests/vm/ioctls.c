@@ -130,6 +130,39 @@ static void max_vcpu_id(void)
 	close(sys);
 }
 
+/* What may be set before KVM_SET_CPUID2 has said which processor it is. */
+static void without_cpuid(void)
+{
+	const u64 always = 0x7ff, smxe = 1 << 14;	/* VME to OSXMMEXCPT */
+	struct kvm_sregs s, t;
+	struct guest g;
+	int vcpu;
+
+	guest_create(&g, node, GUEST_NO_IMAGE);
+	vcpu = guest_must(ioctl(g.vm, KVM_CREATE_VCPU, 0));
+	guest_must(ioctl(vcpu, KVM_GET_SREGS, &s));
+	s.cr4 = always;
+	tap_ok(!ioctl(vcpu, KVM_SET_SREGS, &s) && !ioctl(vcpu, KVM_GET_SREGS, &t) && t.cr4 == always,
+	       "SET_SREGS without CPUID: all the old bits of CR4");
+	s.cr4 = always | smxe;
+	tap_ok(fails(ioctl(vcpu, KVM_SET_SREGS, &s), EINVAL) && !ioctl(vcpu, KVM_GET_SREGS, &t) && t.cr4 == always,
+	       "SET_SREGS with a bit of CR4 that is not offered: EINVAL, and nothing changes");
+	close(vcpu);
+	guest_destroy(&g);
+}
+
+static void mmu_pages(void)
+{
+	struct guest g;
+
+	guest_create(&g, node, GUEST_NO_IMAGE);
+	tap_eq(ioctl(g.sys, KVM_CHECK_EXTENSION, KVM_CAP_MMU_SHADOW_CACHE_CONTROL), 1, "a bound on MMU pages can be set");
+	tap_ok(!ioctl(g.vm, KVM_SET_NR_MMU_PAGES, 1024ul), "SET_NR_MMU_PAGES");
+	tap_eq(ioctl(g.vm, KVM_GET_NR_MMU_PAGES, 0), 1024, "GET_NR_MMU_PAGES");
+	tap_ok(fails(ioctl(g.vm, KVM_SET_NR_MMU_PAGES, 63ul), EINVAL), "too small a bound: EINVAL");
+	guest_destroy(&g);
+}
+
 static volatile int handled;
 
 static void on_signal(int sig __attribute__((unused)))
@@ -154,7 +187,9 @@ static void interruptions(void)
 	guest_vcpu(&g, 0);
 	guest_start64(&g, 0, spin);
 	g.run[0]->immediate_exit = 1;
+	g.run[0]->exit_reason = KVM_EXIT_IO;
 	tap_ok(fails(ioctl(g.vcpu[0], KVM_RUN, 0), EINTR), "immediate_exit: EINTR");
+	tap_eq(g.run[0]->exit_reason, KVM_EXIT_IO, "it leaves the exit reason alone");
 	g.run[0]->immediate_exit = 0;
 
 	mask.len = 4;
@@ -214,6 +249,8 @@ int main(int argc, char **argv)
 	vm_errors();
 	vcpus();
 	max_vcpu_id();
+	without_cpuid();
+	mmu_pages();
 	interruptions();
 	halted();
 	return tap_done();

@@ -53,7 +53,7 @@ static void layout(int fd, const char *what)
 	if (!tap_ok(load(&s, fd), "%s: header, name and descriptors can be read", what))
 		return;
 	tap_ok(s.h.flags == 0 && s.h.num_desc > 0 && s.h.id_offset >= sizeof(s.h), "%s: the header is sane", what);
-	tap_ok(memchr(s.id, 0, s.h.name_size) && s.id[0], "%s: it has a name", what);
+	tap_ok(memchr(s.id, 0, s.h.name_size) && !strncmp(s.id, "kvm-", 4), "%s: its name begins as clients expect", what);
 	for (i = 0; i < s.h.num_desc; i++) {
 		const struct kvm_stats_desc *d = desc(&s, i);
 		u32 unit = d->flags & KVM_STATS_UNIT_MASK;
