@@ -54,6 +54,9 @@ const char *vhd_type_name(enum vhd_type type);
 #define VHD_O_NOPARENT		0x10u	/* only look at this file: no data can be read from a
 					 * differencing image opened so */
 #define VHD_O_RAW_PARENT	0x20u	/* allow a raw parent (an image can name any file) */
+#define VHD_O_OWN		0x40u	/* a differencing image without its parents: only sectors
+					 * that it holds itself mean anything (see vhd_map()) */
+#define VHD_O_INTERNAL		0x80u	/* write to an image that others stand on */
 
 /*
  * Opens @path. On success 0 and *@out; else -errno and a sentence in @err.
@@ -172,12 +175,22 @@ int vhd_flush(struct vhd_queue *q);
 int vhd_write_zeroes(struct vhd_queue *q, uint64_t offset, uint64_t length, uint32_t flags);
 int vhd_discard(struct vhd_queue *q, uint64_t offset, uint64_t length);
 
+/* A piece of a disk and where it comes from. */
+struct vhd_run {
+	uint64_t length;		/* bytes */
+	bool data;			/* else it is zero for certain */
+	unsigned int depth;		/* which image answers: 0 itself, 1 its parent, ...;
+					 * none does: the number of images */
+	uint64_t file_offset;		/* where in that image's file; ~0: nowhere */
+};
+
 /*
- * What lies at @offset: 1 data or 0 zeros for certain, *@length bytes of it
- * (at most what was in *@length), or -errno. Reads metadata synchronously;
- * for images opened read-only.
+ * What lies at @offset, at most @length bytes of it: 0, or -errno. Reads
+ * metadata synchronously, so one thread at a time; for images opened read-only.
  */
-int vhd_extent(struct vhd *v, uint64_t offset, uint64_t *length);
+int vhd_map(struct vhd *v, uint64_t offset, uint64_t length, struct vhd_run *run);
+/* The file of the image at @depth; NULL: there is none. */
+const char *vhd_chain_path(const struct vhd *v, unsigned int depth);
 
 /* Checking. Each finding is one sentence. */
 enum vhd_severity {
@@ -193,6 +206,7 @@ struct vhd_check {
 	bool bitmaps;		/* read every sector bitmap too */
 	uint64_t notes, leaks, corruptions;
 	uint64_t blocks_used, blocks_total;
+	uint64_t free_bytes;	/* between blocks, to be used again */
 };
 
 /* 0: looked through (see the counters); -errno: could not even read it. */

@@ -30,13 +30,14 @@ static void use(struct vhd *v, bool writable)
 {
 	struct vhd_queue *q = vhd_queue_create(v, 8);
 	uint8_t *a = malloc(65536), *b = malloc(65536);
-	uint64_t n = vhd_size(v) < 65536 ? vhd_size(v) : 65536, last = vhd_size(v) - n, run = n;
+	uint64_t n = vhd_size(v) < 65536 ? vhd_size(v) : 65536, last = vhd_size(v) - n;
+	struct vhd_run run;
 	int ret;
 
 	vhd_pread(q, a, n, 0);
 	vhd_pread(q, a, n, last);
 	if (!writable)
-		vhd_extent(v, 0, &run);
+		vhd_map(v, 0, n, &run);
 	if (writable) {
 		memset(a, 0x5a, n);
 		ret = vhd_pwrite(q, a, n, last);

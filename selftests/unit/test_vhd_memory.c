@@ -172,7 +172,8 @@ static void look(const char *path, unsigned int flags)
 	struct vhd_error err = { 0 };
 	struct vhd_queue *q;
 	struct vhd *v;
-	uint64_t at, run;
+	struct vhd_run run;
+	uint64_t at;
 	uint8_t buf[PIECE];
 	int ret = vhd_open(path, VHD_O_RDONLY | VHD_O_RAW_PARENT | flags, &v, &err);
 
@@ -190,9 +191,8 @@ static void look(const char *path, unsigned int flags)
 	}
 	must(q || failed);
 	vhd_queue_destroy(q);
-	for (at = 0; at < DISK; at += run) {
-		run = DISK - at;
-		if (vhd_extent(v, at, &run) < 0) {
+	for (at = 0; at < DISK; at += run.length) {
+		if (vhd_map(v, at, DISK - at, &run)) {
 			must(failed);
 			break;
 		}

@@ -688,6 +688,56 @@ START_TEST(freed_blocks_are_used_again)
 }
 END_TEST
 
+static void check_disk(struct model *m, struct vhd_check *c)
+{
+	struct store *s = memdisk_open(m->disk, true);
+	struct vhd_error err;
+
+	memset(c, 0, sizeof(*c));
+	ck_assert_int_eq(check_on_store(s, "disk", c, &err), 0);
+	s->ops->close(s);
+}
+
+START_TEST(space_freed_before_a_reopen_is_used_again)
+{
+	uint8_t *buf = malloc(1 << 20), *back = malloc(1 << 20);
+	struct vhd_check c;
+	struct model m;
+	uint64_t size;
+
+	seed = 1;
+	memset(buf, 0x77, 1 << 20);
+	model_make(&m, _i ? "dynamic device" : "dynamic", 65536);
+	ck_assert_int_eq(vhd_pwrite(m.q[0], buf, 1 << 20, 0), 0);
+	ck_assert_int_eq(vhd_pwrite(m.q[0], buf, 65536, 4 << 20), 0);
+	ck_assert_int_eq(vhd_discard(m.q[0], 65536, 10 * 65536), 0);
+	model_close(&m);
+	check_disk(&m, &c);
+	ck_assert(!c.corruptions && !c.leaks);
+	ck_assert_uint_ge(c.free_bytes, 10 * 65536);
+	model_open(&m);
+	size = m.v->alloc.next;
+	/* The first commit lets go of them, the second makes sure that they are zero. */
+	ck_assert_int_eq(vhd_pwrite(m.q[0], buf, 512, 0), 0);
+	ck_assert_int_eq(vhd_flush(m.q[0]), 0);
+	drain(&m);
+	ck_assert_int_eq(vhd_pwrite(m.q[0], buf, 512, 0), 0);
+	ck_assert_int_eq(vhd_flush(m.q[0]), 0);
+	drain(&m);
+	ck_assert_int_eq(vhd_pwrite(m.q[0], buf, 512, 2 << 20), 0);
+	ck_assert_int_eq(vhd_pread(m.q[0], back, 65536, 2 << 20), 0);
+	ck_assert_mem_eq(back, buf, 512);
+	ck_assert_uint_eq(back[512] | back[65535], 0);
+	ck_assert_uint_eq(m.v->alloc.next, size);
+	model_close(&m);
+	check_disk(&m, &c);
+	ck_assert(!c.corruptions && !c.leaks);
+	model_free(&m);
+	free(buf);
+	free(back);
+}
+END_TEST
+
 static TCase *add_case(Suite *s, const char *name, const TTest *test)
 {
 	TCase *t = tcase_create(name);
@@ -709,6 +759,7 @@ int main(void)
 	suite_add_tcase(s, t);
 	tcase_add_test(t, reads_of_unallocated_space_touch_no_disk);
 	tcase_add_test(t, freed_blocks_are_used_again);
+	tcase_add_loop_test(t, space_freed_before_a_reopen_is_used_again, 0, 2);
 	tcase_add_test(t, fixed_image_behaves_as_a_disk);
 	add_case(s, "dynamic", dynamic_image_behaves_as_a_disk);
 	add_case(s, "foreign", foreign_layout_behaves_as_a_disk);

@@ -371,10 +371,11 @@ static int check_file(const char *path, bool json, bool bitmaps)
 	ret = vhd_check(path, &c, &err);
 	if (json)
 		printf("%s],\n  \"readable\": %s,\n  \"notes\": %llu,\n  \"leaks\": %llu,\n  \"corruptions\": %llu,\n"
-		       "  \"blocks_used\": %llu,\n  \"blocks_total\": %llu\n}\n",
+		       "  \"blocks_used\": %llu,\n  \"blocks_total\": %llu,\n  \"free_bytes\": %llu\n}\n",
 		       r.any ? "\n  " : "", ret ? "false" : "true", (unsigned long long)c.notes,
 		       (unsigned long long)c.leaks, (unsigned long long)c.corruptions,
-		       (unsigned long long)c.blocks_used, (unsigned long long)c.blocks_total);
+		       (unsigned long long)c.blocks_used, (unsigned long long)c.blocks_total,
+		       (unsigned long long)c.free_bytes);
 	if (ret)
 		return print_error("cannot check '%s': %s", path, err.text);
 	if (!json && !c.leaks && !c.corruptions)

@@ -22,8 +22,9 @@
  *
  * Requests in flight are counted in two alternating epochs, so that `grace`
  * needs no list of them. When the ring is full blocks are zeroed in place
- * instead of freed. A crash forgets the ring: the space is found again when
- * the image is checked, and cut off when it lies at the end.
+ * instead of freed. Closing and a crash forget the ring: opening finds the
+ * places that no block has and puts them in again as cleared, and what lies
+ * at the end is cut off.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -43,6 +44,62 @@ int alloc_init(struct vhd *v, uint64_t next)
 void alloc_fini(struct vhd *v)
 {
 	free(v->alloc.ring);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Places between @from and @to, each for one block, into the ring. */
+static uint64_t gap_take(struct vhd *v, uint64_t from, uint64_t to)
+{
+	struct alloc *a = &v->alloc;
+	uint32_t align = v->header.block_size >= PAGE_BYTES ? PAGE_BYTES : VHD_SECTOR, bytes;
+
+	for (;;) {
+		uint64_t data = round_up(from + v->bitmap_bytes, align), at = data - v->bitmap_bytes;
+
+		/* Where metadata is written in pages, a bitmap's page begins before it. */
+		if (bitmap_offset(v, at / VHD_SECTOR, &bytes) < from) {
+			data += align;
+			at += align;
+		}
+		if (data + v->header.block_size > to || a->freed == RING_SLOTS)
+			return from;
+		a->ring[a->freed++] = at / VHD_SECTOR;
+		from = data + v->header.block_size;
+	}
+}
+
+int alloc_find_gaps(struct vhd *v, uint64_t from)
+{
+	struct alloc *a = &v->alloc;
+	uint64_t lowest = from;
+	uint32_t *sorted, i, used = 0;
+
+	if (v->no_free)
+		return 0;
+	sorted = malloc((size_t)v->header.max_entries * sizeof(*sorted));
+	if (!sorted)
+		return -ENOMEM;
+	for (i = 0; i < v->header.max_entries; i++)
+		if (v->bat[i] != VHD_UNUSED)
+			sorted[used++] = v->bat[i];
+	qsort(sorted, used, sizeof(*sorted), by_value);
+	for (i = 0; i < used; i++) {
+		gap_take(v, from, (uint64_t)sorted[i] * VHD_SECTOR);
+		/* Blocks may lie before a parent locator. */
+		from = alloc_data_end(v, sorted[i]);
+		if (from < lowest)
+			from = lowest;
+	}
+	free(sorted);
+	a->captured = a->freed;
+	a->cleared = a->freed;
+	return 0;
 }
 
 uint64_t alloc_data_end(const struct vhd *v, uint32_t sector)

@@ -26,6 +26,7 @@ struct search {
 	struct layout l;
 	uint32_t *bat;
 	uint64_t told;
+	uint64_t lost;		/* sectors */
 };
 
 struct place_of {
@@ -111,34 +112,55 @@ static void check_entry(struct search *x, uint32_t block)
 		      (unsigned long long)at, (unsigned long long)end, (unsigned long long)limit);
 }
 
+/* Space between two blocks: whole places will be used again, the rest is lost. */
+static void count_gap(struct search *x, uint64_t sectors)
+{
+	uint64_t stride = (vhd_bitmap_bytes(x->l.header.block_size) + x->l.header.block_size) / VHD_SECTOR;
+
+	if (sectors >= stride && !x->l.batmap)
+		x->c->free_bytes += sectors / stride * stride * VHD_SECTOR;
+	else if (sectors * VHD_SECTOR >= 2 * PAGE_BYTES)
+		x->lost += sectors;
+}
+
+static void check_locator_clash(struct search *x, const struct place_of *p, uint64_t stride)
+{
+	uint64_t from = (uint64_t)p->sector * VHD_SECTOR;
+	int k;
+
+	for (k = 0; k < VHD_LOCATORS; k++) {
+		const struct vhd_locator *o = &x->l.header.locator[k];
+
+		if (o->code && o->offset < from + stride * VHD_SECTOR && o->offset + o->space > from)
+			found(x, VHD_CORRUPT, "block %u overwrites parent locator %d", p->block, k);
+	}
+}
+
 static void check_neighbours(struct search *x, const struct place_of *p, uint32_t used)
 {
 	uint64_t stride = (vhd_bitmap_bytes(x->l.header.block_size) + x->l.header.block_size) / VHD_SECTOR;
-	uint64_t lost = 0, at = x->l.meta_top / VHD_SECTOR, end;
+	uint64_t at = x->l.meta_top / VHD_SECTOR, end;
 	uint32_t i;
-	int k;
 
 	for (i = 0; i < used; i++) {
 		if (i && (uint64_t)p[i].sector - p[i - 1].sector < stride)
 			found(x, VHD_CORRUPT, "blocks %u and %u overlap (sectors %u and %u)",
 			      p[i - 1].block, p[i].block, p[i - 1].sector, p[i].sector);
-		if (p[i].sector > at && p[i].sector - at >= stride)
-			lost += p[i].sector - at;
+		if (p[i].sector > at)
+			count_gap(x, p[i].sector - at);
 		if (p[i].sector + stride > at)
 			at = p[i].sector + stride;
-		for (k = 0; k < VHD_LOCATORS; k++) {
-			const struct vhd_locator *o = &x->l.header.locator[k];
-			uint64_t from = (uint64_t)p[i].sector * VHD_SECTOR;
-
-			if (o->code && o->offset < from + stride * VHD_SECTOR && o->offset + o->space > from)
-				found(x, VHD_CORRUPT, "block %u overwrites parent locator %d", p[i].block, k);
-		}
+		check_locator_clash(x, &p[i], stride);
 	}
 	end = x->l.footer_at / VHD_SECTOR;
 	if (!x->s->device && end > at && end - at >= stride)
-		lost += end - at;
-	if (lost)
-		found(x, VHD_LEAK, "%llu bytes of the file belong to no block", (unsigned long long)lost * VHD_SECTOR);
+		x->lost += end - at;
+	if (x->lost)
+		found(x, VHD_LEAK, "%llu bytes of the file belong to no block",
+		      (unsigned long long)x->lost * VHD_SECTOR);
+	if (x->c->free_bytes)
+		found(x, VHD_NOTE, "%llu bytes between blocks are free; new blocks will use them",
+		      (unsigned long long)x->c->free_bytes);
 }
 
 static int check_table(struct search *x, struct vhd_error *err)

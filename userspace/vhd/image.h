@@ -99,6 +99,8 @@ struct vhd {
 	struct vhd_footer footer;	/* (O) */
 	struct vhd_header header;	/* (O) */
 	struct vhd *parent;		/* (O) */
+	uint8_t *walk_map;		/* vhd_map()'s: the bitmap of walk_block */
+	uint32_t walk_block;
 	bool no_parent;			/* (O) differencing, but parent not opened */
 	uint8_t *head;			/* (O) file bytes before the table, one page at most */
 
@@ -251,6 +253,8 @@ uint64_t bitmap_offset(const struct vhd *v, uint32_t sector, uint32_t *bytes);
 /* alloc.c */
 int alloc_init(struct vhd *v, uint64_t next);
 void alloc_fini(struct vhd *v);
+/* What lies behind @from and between blocks is free to be used again. */
+int alloc_find_gaps(struct vhd *v, uint64_t from);
 /* A place for one block. Its bytes are zero unless the store is a device. */
 int alloc_place(struct vhd *v, uint32_t *sector);
 bool alloc_can_free(const struct vhd *v);

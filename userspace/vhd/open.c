@@ -29,6 +29,7 @@ static void image_free(struct vhd *v)
 	if (v->store)
 		v->store->ops->close(v->store);
 	pthread_mutex_destroy(&v->lock);
+	free(v->walk_map);
 	free(v->head);
 	free(v->path);
 	free(v->parent_path);
@@ -121,6 +122,8 @@ static int blocks_setup(struct vhd *v, const struct layout *l, struct vhd_error 
 		ret = bitmap_init(v);
 	if (!ret && !v->readonly)
 		ret = alloc_init(v, place_next(v, l, last));
+	if (!ret && !v->readonly)
+		ret = alloc_find_gaps(v, round_up(l->meta_top, v->page_meta ? PAGE_BYTES : VHD_SECTOR));
 	if (ret)
 		return vhd_fail(err, -ret, "out of memory");
 	v->durable_size = v->store->size;
@@ -144,8 +147,8 @@ static int vhd_setup(struct vhd *v, unsigned int flags, struct vhd_error *err)
 	ret = blocks_setup(v, &l, err);
 	if (ret || v->type != VHD_DIFF)
 		return ret;
-	if (flags & VHD_O_NOPARENT) {
-		v->no_parent = true;
+	if (flags & (VHD_O_NOPARENT | VHD_O_OWN)) {
+		v->no_parent = !(flags & VHD_O_OWN);
 		return 0;
 	}
 	return chain_open_parent(v, flags, err);
