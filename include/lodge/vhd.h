@@ -124,6 +124,41 @@ struct vhd_params {
  */
 int vhd_create(const char *path, const struct vhd_params *params, struct vhd_error *err);
 
+/*
+ * Changes of what an image says of itself. Each is whole or has not happened,
+ * whenever it is cut off; @path must not be in use. 0 or -errno and a sentence.
+ */
+
+/*
+ * Says that other images stand on @path: it then opens read-only. Or that none
+ * does any more: it gets a new unique id, so that one which was overlooked
+ * finds its parent changed, and an error, rather than wrong data.
+ */
+int vhd_mark_parent(const char *path, bool is_parent, struct vhd_error *err);
+
+/*
+ * Lets the differencing image @path stand on @parent (@raw: a raw file), or,
+ * with @parent NULL, on nothing, which makes it a dynamic one. Only the names
+ * change: that the contents still fit is the caller's business.
+ */
+int vhd_set_parent(const char *path, const char *parent, bool raw, struct vhd_error *err);
+
+#define VHD_RESIZE_SHRINK	1u	/* what lies behind the new end may be lost */
+
+/* Gives the disk in @path (VHD_O_RAW in @open_flags: a raw file) @size bytes; new space is zero. */
+int vhd_resize(const char *path, uint64_t size, unsigned int flags, unsigned int open_flags,
+	       struct vhd_error *err);
+
+/* Brings back lost or damaged footers, cuts off what no block has. */
+int vhd_repair(const char *path, struct vhd_error *err);
+
+/*
+ * Calls @found for every VHD image in directory @dir, opened only to be looked
+ * at. What is no image is passed over.
+ */
+int vhd_scan(const char *dir, void (*found)(void *opaque, const char *path, const struct vhd_info *info),
+	     void *opaque, struct vhd_error *err);
+
 /* Requests. */
 enum vhd_op {
 	VHD_READ,

@@ -23,22 +23,55 @@
 enum { OPT_BLOCK = 256, OPT_PREALLOCATE, OPT_FORCE, OPT_JSON, OPT_RAW_PARENT };
 
 static const struct command *const commands[] = {
-	&img_check_command, &img_convert_command, &img_create_command, &img_info_command, NULL,
+	&img_check_command,   &img_clone_command,  &img_coalesce_command, &img_compare_command,
+	&img_convert_command, &img_copy_command,   &img_create_command,	  &img_delete_command,
+	&img_info_command,    &img_map_command,	   &img_rebase_command,	  &img_repair_command,
+	&img_resize_command,  &img_snapshot_command, &img_tree_command,	  NULL,
 };
 
 const struct command img_command = {
 	.name = "img",
-	.summary = "create, inspect, convert and check disk images",
+	.summary = "make, inspect, change and copy disk images",
 	.text = "Formats are raw and vhd (fixed, dynamic, differencing). A name ending in .vhd is\n"
 		"a VHD image, any other raw, unless raw:FILE, vhd:FILE or an option says otherwise;\n"
 		"contents are never guessed at.\n\n"
+		"An image that others stand on is marked so, and cannot be written to, resized or\n"
+		"deleted. Commands that change something do it wholly or not at all.\n\n"
 		"Exit codes: 0 done; 1 failed; 2 wrong usage; 3 check found damage; 4 check found\n"
-		"only lost space or an image that was not closed properly.\n",
+		"only lost space or an image that was not closed properly; 5 compare found a\n"
+		"difference.\n",
 	.examples = "  lodge img create disk.vhd 20G\n"
 		    "  lodge img info --json disk.vhd\n"
 		    "  lodge img check disk.vhd\n",
 	.sub = commands,
 };
+
+int img_args_take(const struct command *c, struct img_args *a, int argc, char **argv)
+{
+	int id;
+
+	memset(a, 0, sizeof(*a));
+	command_begin(&a->words, argc, argv);
+	while ((id = command_next(c, &a->words)) >= 0) {
+		a->json |= id == IMG_OPT_JSON;
+		a->force |= id == IMG_OPT_FORCE;
+		a->raw_parent |= id == IMG_OPT_RAW_PARENT;
+		a->shrink |= id == IMG_OPT_SHRINK;
+		a->keep |= id == IMG_OPT_KEEP;
+		a->flatten |= id == IMG_OPT_FLATTEN;
+		a->release |= id == IMG_OPT_RELEASE;
+		a->dry |= id == 'n';
+		a->progress |= id == 'p';
+		a->unsafe |= id == 'u';
+		if (id == 'f')
+			a->format = a->words.opts.arg;
+		if (id == 'F')
+			a->format2 = a->words.opts.arg;
+		if (id == 'b')
+			a->parent = a->words.opts.arg;
+	}
+	return id == OPTS_END ? 0 : command_code(id) + 1;
+}
 
 int img_name_parse(const char *word, const char *format, struct img_name *name)
 {

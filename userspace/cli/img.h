@@ -10,11 +10,35 @@
 /* Exit codes, beside 0 and those of all commands. */
 #define IMG_EXIT_CORRUPT	3	/* check: the image is damaged */
 #define IMG_EXIT_LEAK		4	/* check: only lost space, or not closed properly */
+#define IMG_EXIT_DIFFER		5	/* compare: the contents differ */
 
-extern const struct command img_create_command;
-extern const struct command img_info_command;
-extern const struct command img_convert_command;
 extern const struct command img_check_command;
+extern const struct command img_clone_command;
+extern const struct command img_coalesce_command;
+extern const struct command img_compare_command;
+extern const struct command img_convert_command;
+extern const struct command img_copy_command;
+extern const struct command img_create_command;
+extern const struct command img_delete_command;
+extern const struct command img_info_command;
+extern const struct command img_map_command;
+extern const struct command img_rebase_command;
+extern const struct command img_repair_command;
+extern const struct command img_resize_command;
+extern const struct command img_snapshot_command;
+extern const struct command img_tree_command;
+
+/* Options that several of them have. */
+enum { IMG_OPT_JSON = 512, IMG_OPT_FORCE, IMG_OPT_RAW_PARENT, IMG_OPT_SHRINK, IMG_OPT_KEEP, IMG_OPT_FLATTEN, IMG_OPT_RELEASE };
+
+struct img_args {
+	struct command_args words;
+	bool json, dry, progress, force, raw_parent, shrink, keep, flatten, release, unsafe;
+	const char *format, *format2, *parent;
+};
+
+/* Takes the command line; 0, or an exit code + 1 to leave with at once. */
+int img_args_take(const struct command *c, struct img_args *a, int argc, char **argv);
 
 /* A file name with its format, as given or as its ending says. */
 struct img_name {
@@ -45,6 +69,8 @@ struct img_output {
 int img_output_begin(struct img_output *o, const char *path, bool force);
 int img_output_commit(struct img_output *o);
 void img_output_abort(struct img_output *o);
+/* From now on SIGINT, SIGTERM and SIGHUP only ask us to stop; img_output_begin() does it too. */
+void img_catch_signals(void);
 /* True once SIGINT, SIGTERM or SIGHUP has asked us to stop. */
 bool img_interrupted(void);
 

@@ -20,6 +20,7 @@ struct job {
 	struct img_name from, to;
 	struct vhd_params params;
 	bool force, json, progress, raw_parent;
+	bool same;			/* keep the source's kind: lodge img copy */
 };
 
 static int convert_into(struct job *j, struct img_copy *c, struct img_output *o)
@@ -56,6 +57,13 @@ static int convert(struct job *j)
 		     (j->raw_parent ? VHD_O_RAW_PARENT : 0), &c.from, &err))
 		return print_error("%s", err.text);
 	j->params.size = vhd_size(c.from);
+	if (j->same) {
+		struct vhd_info info;
+
+		vhd_get_info(c.from, &info);
+		j->params.type = info.type == VHD_DIFF ? VHD_DYNAMIC : info.type;
+		j->params.block_size = info.block_size;
+	}
 	ret = img_output_begin(&o, j->to.path, j->force);
 	if (!ret) {
 		ret = convert_into(j, &c, &o);
@@ -146,4 +154,45 @@ const struct command img_convert_command = {
 		{ 0 },
 	},
 	.run = img_convert,
+};
+
+static int img_copy(const struct command *c, int argc, char **argv)
+{
+	struct job j = { .same = true };
+	struct img_args a;
+	int ret = img_args_take(c, &a, argc, argv);
+
+	if (ret)
+		return ret - 1;
+	if (img_name_parse(a.words.word[0], a.format, &j.from))
+		return LODGE_EXIT_USAGE;
+	j.to = (struct img_name){ a.words.word[1], j.from.vhd };
+	j.force = a.force;
+	j.json = a.json;
+	j.progress = a.progress;
+	j.raw_parent = a.raw_parent;
+	return convert(&j);
+}
+
+const struct command img_copy_command = {
+	.name = "img copy",
+	.summary = "copy an image, keeping its kind",
+	.operands = "SOURCE TARGET",
+	.min = 2,
+	.max = 2,
+	.kind = OPERAND_FILE,
+	.text = "Copies a disk image into one of the same kind, without what was freed in it. A copy of\n"
+		"a differencing image stands alone. The target appears when it is complete, or not at\n"
+		"all.\n",
+	.examples = "  lodge img copy -p disk.vhd backup.vhd\n",
+	.opts = (const struct opt[]) {
+		{ IMG_OPT_FORCE, "force", NULL, "replace an existing target" },
+		{ 'f', "format", "FORMAT", "raw or vhd (default: by the source's name)", "raw vhd" },
+		{ 'h', "help", NULL, "this text" },
+		{ IMG_OPT_JSON, "json", NULL, "print what was done as JSON" },
+		{ 'p', "progress", NULL, "show progress, speed, and the time left" },
+		{ IMG_OPT_RAW_PARENT, "raw-parent", NULL, "allow a source that stands on a raw file" },
+		{ 0 },
+	},
+	.run = img_copy,
 };

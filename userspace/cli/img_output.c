@@ -30,7 +30,7 @@ bool img_interrupted(void)
 	return stop;
 }
 
-static void catch_signals(void)
+void img_catch_signals(void)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
 
@@ -63,7 +63,7 @@ int img_output_begin(struct img_output *o, const char *path, bool force)
 	else if (snprintf(o->temporary, sizeof(o->temporary), "%.*s.%s.%ld.tmp", dir, path, path + dir,
 			  (long)getpid()) >= (int)sizeof(o->temporary))
 		return print_error("the name '%.60s...' is too long", path);
-	catch_signals();
+	img_catch_signals();
 	return 0;
 }
 

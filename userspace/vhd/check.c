@@ -79,6 +79,8 @@ static void check_footers(struct search *x)
 		found(x, VHD_NOTE, "the footer has 511 bytes, as tools before Virtual PC 2004 wrote it");
 	if (fixed)
 		return;
+	if (l->footer.data_offset > l->header.table_offset)
+		found(x, VHD_NOTE, "the header lies behind the block table, as after a change that was cut off; 'lodge img repair' brings it back");
 	if (!l->copy) {
 		vhd_footer_decode(l->raw_copy, &ignored, &err);
 		found(x, VHD_CORRUPT, "the footer copy at 0 is damaged: %s", err.text);
@@ -104,6 +106,10 @@ static void check_entry(struct search *x, uint32_t block)
 	if (at < l->meta_end)
 		found(x, VHD_CORRUPT, "block %u lies at %llu and overwrites the image's metadata (which ends at %llu)",
 		      block, (unsigned long long)at, (unsigned long long)l->meta_end);
+	else if (at < l->footer.data_offset + VHD_HEADER_BYTES && end > l->footer.data_offset)
+		found(x, VHD_CORRUPT, "block %u (%llu to %llu) overwrites the header at %llu", block,
+		      (unsigned long long)at, (unsigned long long)end,
+		      (unsigned long long)l->footer.data_offset);
 	else if (at >= limit || (!l->trailing && layout_block_needs(l, x->bat[block]) > limit))
 		found(x, VHD_CORRUPT, "block %u lies at %llu, behind the end of the data (%llu)", block,
 		      (unsigned long long)at, (unsigned long long)limit);
@@ -112,15 +118,17 @@ static void check_entry(struct search *x, uint32_t block)
 		      (unsigned long long)at, (unsigned long long)end, (unsigned long long)limit);
 }
 
-/* Space between two blocks: whole places will be used again, the rest is lost. */
+/* Space between two blocks: whole places will be used again, unless a batmap forbids it. */
 static void count_gap(struct search *x, uint64_t sectors)
 {
 	uint64_t stride = (vhd_bitmap_bytes(x->l.header.block_size) + x->l.header.block_size) / VHD_SECTOR;
 
-	if (sectors >= stride && !x->l.batmap)
-		x->c->free_bytes += sectors / stride * stride * VHD_SECTOR;
-	else if (sectors * VHD_SECTOR >= 2 * PAGE_BYTES)
+	if (sectors < stride)
+		return;
+	if (x->l.batmap)
 		x->lost += sectors;
+	else
+		x->c->free_bytes += sectors / stride * stride * VHD_SECTOR;
 }
 
 static void check_locator_clash(struct search *x, const struct place_of *p, uint64_t stride)

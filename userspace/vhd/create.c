@@ -25,13 +25,26 @@ static uint32_t now(void)
 	return t < 0 ? 0 : t;
 }
 
-static int make_uuid(uint8_t uuid[16])
+int create_uuid(uint8_t uuid[16])
 {
 	if (getrandom(uuid, 16, 0) != 16)
 		return -EIO;
 	uuid[6] = (uuid[6] & 0x0f) | 0x40;
 	uuid[8] = (uuid[8] & 0x3f) | 0x80;
 	return 0;
+}
+
+struct vhd_geometry create_geometry(uint64_t size)
+{
+	struct vhd_geometry g = vhd_geometry_of(size / VHD_SECTOR);
+
+	/*
+	 * QEMU goes by the geometry for creators it does not know, unless it is
+	 * the largest there is: say that wherever the true one would lose sectors.
+	 */
+	if (vhd_geometry_sectors(g) != size / VHD_SECTOR)
+		g = (struct vhd_geometry){ 65535, 16, 255 };
+	return g;
 }
 
 static int footer_make(const struct vhd_params *p, uint64_t size, struct vhd_footer *f)
@@ -45,16 +58,10 @@ static int footer_make(const struct vhd_params *p, uint64_t size, struct vhd_foo
 	f->creator_os = 0x5769326b;
 	f->original_size = size;
 	f->current_size = size;
-	/*
-	 * QEMU goes by the geometry for creators it does not know, unless it is
-	 * the largest there is: say that wherever the true one would lose sectors.
-	 */
-	f->geometry = vhd_geometry_of(size / VHD_SECTOR);
-	if (vhd_geometry_sectors(f->geometry) != size / VHD_SECTOR)
-		f->geometry = (struct vhd_geometry){ 65535, 16, 255 };
+	f->geometry = create_geometry(size);
 	f->type = p->type;
 	memcpy(f->uuid, p->uuid, 16);
-	return vhd_uuid_null(f->uuid) ? make_uuid(f->uuid) : 0;
+	return vhd_uuid_null(f->uuid) ? create_uuid(f->uuid) : 0;
 }
 
 static int size_check(const struct vhd_params *p, uint64_t size, const struct store *s,
@@ -94,32 +101,54 @@ static int flat_make(struct store *s, const struct vhd_params *p, uint64_t size)
 	return ret ? ret : s->ops->sync(s);
 }
 
-static int parent_find(const struct vhd_params *p, struct vhd_header *h, uint64_t *size,
-		       struct vhd_error *err)
+int create_parent_find(const char *path, bool raw, struct edit_parent *found, struct vhd_error *err)
 {
 	struct vhd *parent;
 	uint64_t dev, ino;
 	int64_t mtime = 0;
 	int ret;
 
+	ret = vhd_open(path, VHD_O_RDONLY | VHD_O_RAW_PARENT | (raw ? VHD_O_RAW : 0), &parent, err);
+	if (ret)
+		return ret;
+	memset(found, 0, sizeof(*found));
+	found->name = path;
+	found->size = parent->size;
+	memcpy(found->uuid, parent->footer.uuid, 16);
+	store_file_stat(parent->store, &dev, &ino, &mtime);
+	found->timestamp = mtime > VHD_EPOCH ? mtime - VHD_EPOCH : 0;
+	if (!raw && vhd_uuid_null(found->uuid))
+		ret = vhd_fail(err, EINVAL, "'%.300s' has no unique id, so no image can name it as its parent; 'lodge img repair' gives it one",
+			       path);
+	vhd_close(parent);
+	return ret;
+}
+
+static int parent_find(const struct vhd_params *p, struct vhd_header *h, uint64_t *size,
+		       struct vhd_error *err)
+{
+	struct edit_parent parent;
+	int ret;
+
 	if (!p->parent)
 		return vhd_fail(err, EINVAL, "a differencing image needs a parent");
-	ret = vhd_open(p->parent, VHD_O_RDONLY | VHD_O_RAW_PARENT | (p->parent_raw ? VHD_O_RAW : 0),
-		       &parent, err);
+	/* First, since this changes the parent's time. */
+	ret = p->parent_raw ? 0 : vhd_mark_parent(p->parent, true, err);
+	/* What cannot be written to needs no mark. */
+	if (ret == -EROFS || ret == -EACCES || ret == -EPERM)
+		ret = 0;
+	if (!ret)
+		ret = create_parent_find(p->parent, p->parent_raw, &parent, err);
 	if (ret)
 		return ret;
 	if (!*size)
-		*size = parent->size;
-	if (*size < parent->size) {
-		ret = vhd_fail(err, EINVAL, "the image would be smaller (%llu bytes) than its parent (%llu)",
-			       (unsigned long long)*size, (unsigned long long)parent->size);
-	} else {
-		memcpy(h->parent_uuid, parent->footer.uuid, 16);
-		store_file_stat(parent->store, &dev, &ino, &mtime);
-		h->parent_timestamp = mtime > VHD_EPOCH ? mtime - VHD_EPOCH : 0;
-	}
-	vhd_close(parent);
-	return ret;
+		*size = parent.size;
+	if (*size < parent.size)
+		return vhd_fail(err, EINVAL, "the image would be smaller (%llu bytes) than its parent (%llu)",
+				(unsigned long long)*size, (unsigned long long)parent.size);
+	memcpy(h->parent_uuid, parent.uuid, 16);
+	h->parent_timestamp = parent.timestamp;
+	return 0;
 }
 
 static int write_blocks_image(struct store *s, const struct vhd_footer *f, struct vhd_header *h,

@@ -340,7 +340,26 @@ bool layout_pages(const struct layout *l, const uint32_t *bat);
 int check_on_store(struct store *s, const char *path, struct vhd_check *check,
 		   struct vhd_error *err);
 
+/* edit.c: vhd_set_parent() and so on, on an open store */
+struct edit_parent {
+	uint8_t uuid[16];		/* null: raw */
+	uint32_t timestamp;
+	uint64_t size;
+	const char *name;		/* for chain_locators() */
+};
+
+int edit_hidden(struct store *s, bool hidden, struct vhd_error *err);
+/* @parent NULL: none. @path: where the image itself is. */
+int edit_parent(struct store *s, const char *path, const struct edit_parent *parent,
+		struct vhd_error *err);
+int edit_size(struct store *s, uint64_t size, unsigned int flags, struct vhd_error *err);
+int edit_repair(struct store *s, struct vhd_error *err);
+
 /* create.c */
+int create_uuid(uint8_t uuid[16]);
+struct vhd_geometry create_geometry(uint64_t size);
+/* What a child is to say of its parent; the parent must be there. */
+int create_parent_find(const char *parent, bool raw, struct edit_parent *found, struct vhd_error *err);
 int create_on_store(struct store *s, const char *path, const struct vhd_params *params,
 		    struct vhd_error *err);
 

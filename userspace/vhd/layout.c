@@ -100,10 +100,11 @@ static int header_find(struct store *s, struct layout *l, struct vhd_error *err)
 				(unsigned long long)l->header.table_offset,
 				(unsigned long long)l->table_end, (unsigned long long)s->size);
 	l->meta_end = l->table_end;
-	if (l->meta_end < at + VHD_HEADER_BYTES)
-		l->meta_end = at + VHD_HEADER_BYTES;
 	batmap_find(s, l);
 	l->meta_top = l->meta_end;
+	/* While an image is being changed its header may lie behind the blocks (edit.c). */
+	if (l->meta_top < at + VHD_HEADER_BYTES)
+		l->meta_top = at + VHD_HEADER_BYTES;
 	for (i = 0; i < VHD_LOCATORS; i++) {
 		const struct vhd_locator *k = &l->header.locator[i];
 
@@ -217,6 +218,10 @@ int layout_table_check(const struct layout *l, const uint32_t *bat, uint64_t *la
 			continue;
 		if (at < l->meta_end)
 			return vhd_fail(err, EUCLEAN, "block %u lies at %llu, inside the metadata; 'lodge img check' tells more",
+					i, (unsigned long long)at);
+		if (at < l->footer.data_offset + VHD_HEADER_BYTES &&
+		    at + vhd_bitmap_bytes(l->header.block_size) + l->header.block_size > l->footer.data_offset)
+			return vhd_fail(err, EUCLEAN, "block %u at %llu overwrites the header; 'lodge img check' tells more",
 					i, (unsigned long long)at);
 		if (layout_block_needs(l, bat[i]) > l->footer_at)
 			return vhd_fail(err, EUCLEAN, "block %u lies at %llu, behind the end of the data at %llu: the file was cut short; 'lodge img check' tells more",

@@ -142,6 +142,8 @@ static int vhd_setup(struct vhd *v, unsigned int flags, struct vhd_error *err)
 	v->type = l.footer.type;
 	v->size = vhd_footer_size(&l.footer);
 	v->unclean = !l.trailing;
+	if (v->footer.hidden && !v->readonly && !(flags & VHD_O_INTERNAL))
+		return vhd_fail(err, EPERM, "other images stand on it: writing to it would damage them; clone it, or remove them first");
 	if (v->type == VHD_FIXED)
 		return 0;
 	ret = blocks_setup(v, &l, err);
@@ -229,12 +231,30 @@ static int write_footer(struct vhd *v, uint64_t end)
 	return ret;
 }
 
+/* Behind everything that the file must hold. */
+static uint64_t image_end(const struct vhd *v)
+{
+	uint64_t end = v->meta_end;
+	uint32_t i;
+
+	/* Behind the blocks while a change is not complete (edit.c). */
+	if (v->footer.data_offset + VHD_HEADER_BYTES > end)
+		end = v->footer.data_offset + VHD_HEADER_BYTES;
+	for (i = 0; i < VHD_LOCATORS; i++)
+		if (v->header.locator[i].code &&
+		    v->header.locator[i].offset + v->header.locator[i].space > end &&
+		    v->header.locator[i].offset < v->store->size)
+			end = v->header.locator[i].offset + v->header.locator[i].space;
+	for (i = 0; i < v->header.max_entries; i++)
+		if (v->bat[i] != VHD_UNUSED && alloc_data_end(v, v->bat[i]) > end)
+			end = alloc_data_end(v, v->bat[i]);
+	return round_up(end, v->page_meta ? PAGE_BYTES : VHD_SECTOR);
+}
+
 /* Everything onto stable storage, and the image marked clean. */
 static int settle(struct vhd *v)
 {
 	struct vhd_queue *q;
-	uint64_t end = v->meta_end;
-	uint32_t i;
 	int ret;
 
 	if (v->poisoned)
@@ -247,15 +267,7 @@ static int settle(struct vhd *v)
 	vhd_queue_destroy(q);
 	if (ret || !v->blocks || !(v->touched || v->unclean))
 		return ret;
-	for (i = 0; i < VHD_LOCATORS; i++)
-		if (v->header.locator[i].code &&
-		    v->header.locator[i].offset + v->header.locator[i].space > end &&
-		    v->header.locator[i].offset < v->store->size)
-			end = v->header.locator[i].offset + v->header.locator[i].space;
-	for (i = 0; i < v->header.max_entries; i++)
-		if (v->bat[i] != VHD_UNUSED && alloc_data_end(v, v->bat[i]) > end)
-			end = alloc_data_end(v, v->bat[i]);
-	return write_footer(v, round_up(end, v->page_meta ? PAGE_BYTES : VHD_SECTOR));
+	return write_footer(v, image_end(v));
 }
 
 int vhd_close(struct vhd *v)

@@ -75,6 +75,9 @@ struct store {
 	uint32_t physical;	/* preferred alignment */
 };
 
+/* For store_file_open(): written, but readers may have it open. */
+#define STORE_O_SHARED	0x10000u
+
 /* Opens a file or device; locks it unless VHD_O_NOLOCK. */
 int store_file_open(const char *path, unsigned int flags, struct store **out,
 		    struct vhd_error *err);

@@ -351,7 +351,7 @@ static int file_setup(struct store_file *f, unsigned int flags)
 	}
 	if (flags & VHD_O_NOLOCK)
 		return 0;
-	return lock_take(f->fd, rdonly);
+	return lock_take(f->fd, rdonly || flags & STORE_O_SHARED);
 }
 
 static int file_fail(struct vhd_error *err, const char *path, int code, bool rdonly)
