@@ -18,11 +18,13 @@ PREFIX	?= /usr/local
 DESTDIR	?=
 SUITE	?=
 HOST	?= box
+CLIENT	?=
+NODE	?= lodge
 
 install-packages := selftests/qemu/install-packages
 
-.PHONY: all module userspace check check-debug unit fuzz lint perf demo
-.PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug install clean help
+.PHONY: all module userspace check check-clients check-debug unit fuzz lint perf demo
+.PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug packages-clients install clean help
 
 all: module userspace
 
@@ -32,6 +34,8 @@ help:
 	@echo 'make check         every test; results also in build/check.json'
 	@echo '                   SUITE="unit vm" for some, HOST=local on real hardware'
 	@echo 'make check-debug   the same under a kernel with KASAN, lockdep, kmemleak'
+	@echo 'make check-clients other people'"'"'s programs on lodge.ko, a table of what each did;'
+	@echo '                   CLIENT="qemu/*boot*" for some, NODE=kvm for the stock module'
 	@echo 'make perf          compare with the stock KVM module; SUITE=exit for one'
 	@echo 'make lint | unit | fuzz     these parts of the check alone'
 	@echo 'make module [KDIR=headers]  make userspace'
@@ -46,6 +50,8 @@ packages-demo: packages
 	@$(install-packages) box demo
 packages-bochs: packages
 	@$(install-packages) box bochs
+packages-clients: packages-check
+	@$(install-packages) clients
 packages-debug: packages-check
 	@$(install-packages) debug
 
@@ -71,6 +77,10 @@ check: packages-check
 check-debug: packages-debug
 	@selftests/qemu/debug-kernel
 	@selftests/run --debug $(SUITE)
+
+# One pattern with blanks in it, or none.
+check-clients: packages-clients all module-cloud
+	@selftests/clients/run --node $(NODE) $(if $(CLIENT),'$(CLIENT)')
 
 lint: packages-check
 	@selftests/run lint
