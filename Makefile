@@ -23,7 +23,7 @@ NODE	?= lodge
 
 install-packages := selftests/qemu/install-packages
 
-.PHONY: all module userspace check check-clients check-debug unit fuzz lint perf demo
+.PHONY: all module userspace check check-clients check-debug check-vhd-cuts unit fuzz lint perf demo
 .PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug packages-clients install clean help
 
 all: module userspace
@@ -36,6 +36,7 @@ help:
 	@echo 'make check-debug   the same under a kernel with KASAN, lockdep, kmemleak'
 	@echo 'make check-clients other people'"'"'s programs on lodge.ko, a table of what each did;'
 	@echo '                   CLIENT="qemu/*boot*" for some, NODE=kvm for the stock module'
+	@echo 'make check-vhd-cuts   power cuts under VHD images, all of them'
 	@echo 'make perf          compare with the stock KVM module; SUITE=exit for one'
 	@echo 'make lint | unit | fuzz     these parts of the check alone'
 	@echo 'make module [KDIR=headers]  make userspace'
@@ -86,6 +87,11 @@ lint: packages-check
 	@selftests/run lint
 unit: packages-check
 	@selftests/run unit
+
+# Every workload of up to three operations on VHD images, cut everywhere; it prints the count.
+check-vhd-cuts: packages-check userspace
+	@selftests/run --json $(BUILD)/check-vhd-cuts.json unit/vhd_cuts
+	@CK_VERBOSITY=minimal LODGE_CUTS=all $(BUILD)/selftests/unit/vhd_cuts
 fuzz: packages-check
 	@selftests/run fuzz
 

@@ -19,6 +19,7 @@
 #include "vhd/image.h"
 
 #define LOCATOR_MAX	4096u
+#define PARENT_TROUBLE	"its parent cannot be used: "
 
 static void beside(const char *child, const char *name, char *out, size_t room)
 {
@@ -109,8 +110,13 @@ int chain_open_parent(struct vhd *v, unsigned int flags, struct vhd_error *err)
 		if (ret == -ELOOP || ret == -ENOMEM || ret == -EPERM)
 			break;
 	}
+	/* Deep in a chain only the two images at the trouble are told of. */
+	if (why.code && strstr(why.text, PARENT_TROUBLE)) {
+		*err = why;
+		return -why.code;
+	}
 	if (why.code)
-		return vhd_fail(err, why.code, "its parent cannot be used: %.600s", why.text);
+		return vhd_fail(err, why.code, PARENT_TROUBLE "%.600s", why.text);
 	return vhd_fail(err, ENOENT, "its parent '%.300s' was not found; without it the image cannot be read",
 			v->header.parent_name);
 }

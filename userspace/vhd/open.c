@@ -198,6 +198,11 @@ int image_open_path(const char *path, unsigned int flags, struct vhd **out, stru
 	if (ret)
 		return ret;
 	ret = image_open_store(s, path, flags, out, &why);
+	/* A parent's parent is named already. */
+	if (ret && !strncmp(why.text, "cannot open", 11)) {
+		*err = why;
+		return ret;
+	}
 	if (ret)
 		return vhd_fail(err, -ret, "cannot open '%.300s': %.400s", path, why.text);
 	return 0;
