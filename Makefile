@@ -107,6 +107,10 @@ install: all
 	install -D -m 644 $(MODOUT) $(DESTDIR)/lib/modules/$$kver/updates/lodge.ko; \
 	if [ -z "$(DESTDIR)" ]; then depmod $$kver; fi
 	install -D -m 644 kmod/60-lodge.rules $(DESTDIR)/lib/udev/rules.d/60-lodge.rules
+	set -e; if [ -e $(BUILD)/nbdkit-vhd-plugin.so ]; then \
+		install -D -m 644 $(BUILD)/nbdkit-vhd-plugin.so \
+			"$(DESTDIR)$$(pkg-config --variable=plugindir nbdkit)/nbdkit-vhd-plugin.so"; \
+	fi
 	set -e; for f in userspace/doc/*.[1-8]; do \
 		if [ -e "$$f" ]; then \
 			install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}/$${f##*/}; \

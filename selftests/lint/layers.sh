@@ -85,6 +85,7 @@ BEGIN {
 	may["vmm"] = "common board dev virtio block vhd net repl"
 	may["liblodge"] = "common"
 	may["cli"] = "common"
+	may["nbdkit"] = "vhd"
 }
 $3 == "?" || $3 ~ /^include\/(lodge|uapi)\// { next }
 {
