@@ -46,6 +46,9 @@ try "packed ring" 1 tap,ifname=lt2,bridge=br0,queues=1,vhost=off --ring packed
 if [ -c /dev/vhost-net ]; then
 	try "vhost" 1 tap,ifname=lt3,bridge=br0,queues=1,vhost=on
 	try "vhost, two queues" 2 tap,ifname=lt4,bridge=br0,queues=2,vhost=on
+	kernel_args=pci=nomsi
+	try "vhost without MSI-X" 1 tap,ifname=lt5,bridge=br0,queues=1,vhost=on
+	kernel_args=
 else
 	n=$((n + 1))
 	echo "ok $n - vhost # SKIP no /dev/vhost-net here"

@@ -3,7 +3,7 @@
  * Guest memory, buses, PCI configuration, MSI-X, the serial port and the clock, without a VM: the
  * hypervisor's calls fail there, and nothing tested here depends on them.
  *
- * LINK: userspace/board/mem.c userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c
+ * LINK: userspace/board/mem.c userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c
  * LINK: userspace/board/irq.c userspace/board/kvm.c userspace/dev/serial.c userspace/dev/rtc.c
  * LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c
  */
@@ -242,6 +242,65 @@ START_TEST(msix_masked_interrupt_is_pending_until_unmasked)
 }
 END_TEST
 
+START_TEST(intx_is_high_while_a_cause_is_not_taken)
+{
+	struct pci_dev *dev = add_dev();
+
+	ck_assert_uint_eq(cfg_read(dev, 0x3c) & 0xffff, 0x100 | (16 + dev->slot % 8));
+	ck_assert_uint_eq(cfg_read(dev, 4) & 0x80000, 0);
+	pci_intx_raise(dev, 1);
+	pci_intx_raise(dev, 2);
+	ck_assert(dev->intx.asserted);
+	ck_assert_uint_eq(cfg_read(dev, 4) & 0x80000, 0x80000);
+	ck_assert_uint_eq(pci_intx_take(dev), 3);
+	ck_assert(!dev->intx.asserted);
+	ck_assert_uint_eq(cfg_read(dev, 4) & 0x80000, 0);
+	ck_assert_uint_eq(pci_intx_take(dev), 0);
+}
+END_TEST
+
+START_TEST(intx_disable_and_msix_hold_the_line_low)
+{
+	struct pci_dev *dev = add_dev();
+	u32 msix = cfg_read(dev, dev->msix.cap);
+
+	pci_intx_raise(dev, 1);
+	cfg_write(dev, 4, 0x402);
+	ck_assert(!dev->intx.asserted);
+	ck_assert_uint_eq(cfg_read(dev, 4) & 0x80000, 0x80000);	/* the status bit does not care */
+	cfg_write(dev, 4, 2);
+	ck_assert(dev->intx.asserted);
+	cfg_write(dev, dev->msix.cap, msix | 0x80000000);
+	ck_assert(!dev->intx.asserted);
+	ck_assert_uint_eq(cfg_read(dev, 4) & 0x80000, 0);
+	cfg_write(dev, dev->msix.cap, msix);
+	ck_assert(dev->intx.asserted);
+	pci_bus_unmap(&pci);
+	ck_assert(!dev->intx.asserted);
+}
+END_TEST
+
+START_TEST(intx_pin_is_high_while_any_of_its_devices_asserts)
+{
+	struct pci_dev *dev[9];
+	unsigned int i, pin;
+
+	for (i = 0; i < 9; i++)
+		dev[i] = add_dev();
+	pin = dev[0]->slot % PCI_INTX_PINS;
+	ck_assert_uint_eq(dev[8]->slot % PCI_INTX_PINS, pin);
+	pci_intx_raise(dev[0], 1);
+	pci_intx_raise(dev[8], 1);
+	pci_intx_raise(dev[1], 1);
+	ck_assert_uint_eq(pci.intx_users[pin], 2);
+	pci_intx_take(dev[0]);
+	ck_assert_uint_eq(pci.intx_users[pin], 1);
+	pci_intx_take(dev[8]);
+	ck_assert_uint_eq(pci.intx_users[pin], 0);
+	ck_assert(dev[1]->intx.asserted);
+}
+END_TEST
+
 /* ---- chips ---- */
 
 static char sent[64];
@@ -355,6 +414,9 @@ int main(void)
 	tcase_add_test(t, pci_bar_can_be_sized_and_moved);
 	tcase_add_test(t, pci_bar_cannot_leave_the_window);
 	tcase_add_test(t, msix_masked_interrupt_is_pending_until_unmasked);
+	tcase_add_test(t, intx_is_high_while_a_cause_is_not_taken);
+	tcase_add_test(t, intx_disable_and_msix_hold_the_line_low);
+	tcase_add_test(t, intx_pin_is_high_while_any_of_its_devices_asserts);
 	tcase_add_test(t, serial_sends_and_receives);
 	tcase_add_test(t, serial_interrupts_say_their_cause);
 	tcase_add_test(t, rtc_tells_the_time_and_can_be_set);

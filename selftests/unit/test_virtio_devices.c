@@ -5,7 +5,7 @@
  * LINK: userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
  * LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_blk.c userspace/virtio/virtio_rng.c
  * LINK: userspace/virtio/virtio_balloon.c userspace/virtio/virtio_console.c
- * LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/irq.c userspace/board/mem.c
+ * LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/irq.c userspace/board/mem.c
  * LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c userspace/common/thread.c
  */
 #include <linux/virtio_balloon.h>
@@ -152,6 +152,39 @@ START_TEST(window_in_config_space_reaches_the_registers)
 	g_cfg_write(1, g.cfg_cap + 16, 4, 0);
 	g_cfg_read(1, g.cfg_cap + 16, 4);
 	ck_assert_uint_eq(g_status(&g), 1);
+	tear_down();
+}
+END_TEST
+
+START_TEST(without_msix_the_isr_register_and_the_pin_tell)
+{
+	struct virtio_blk_outhdr hdr = { VIRTIO_BLK_T_GET_ID, 0, 0 };
+	struct drv_seg s[3] = { { FB_BUF, sizeof(hdr), false }, { FB_BUF + 64, 20, true }, { FB_BUF + 128, 1, true } };
+	const unsigned int pin = 16 + 1;
+	u32 used;
+
+	set_up_disk();
+	start(RINGS(0), 1);
+	g_cfg_write(1, g.msix_cap + 2, 2, 0);
+	g_read(g.isr, 1);
+	memcpy(fb_at(FB_BUF, sizeof(hdr)), &hdr, sizeof(hdr));
+	drv_enable_calls(&g.drv[0]);
+	ck_assert_int_ge(drv_add(&g.drv[0], s, 3, false), 0);
+	g_kick(&g, 0);
+	ck_assert(g_line(pin));
+	ck_assert_int_ge(drv_reap(&g.drv[0], &used), 0);
+	ck_assert_uint_eq(g_cfg_read(1, 6, 2) & 8, 8);
+	ck_assert_uint_eq(g_read(g.isr, 1), 1);
+	ck_assert_uint_eq(fb.lines, 0);
+	ck_assert_uint_eq(g_cfg_read(1, 6, 2) & 8, 0);
+	ck_assert_uint_eq(g_read(g.isr, 1), 0);
+	pthread_mutex_lock(&dev->lock);
+	virtio_dev_config_changed(dev);
+	pthread_mutex_unlock(&dev->lock);
+	ck_assert_uint_eq(fb.lines, 1u << pin);
+	g_set_common(&g, 20, 1, 0);	/* a reset takes it back */
+	ck_assert_uint_eq(fb.lines, 0);
+	ck_assert_uint_eq(g_read(g.isr, 1), 0);
 	tear_down();
 }
 END_TEST
@@ -827,6 +860,7 @@ int main(void)
 	tcase_add_test(t, driver_ok_without_features_ok_does_not_stick);
 	tcase_add_test(t, queue_registers_keep_what_is_written);
 	tcase_add_test(t, window_in_config_space_reaches_the_registers);
+	tcase_add_test(t, without_msix_the_isr_register_and_the_pin_tell);
 	tcase_add_test(t, registers_survive_any_access);
 	tcase_add_test(t, disk_tells_its_capacity_and_limits);
 	tcase_add_loop_test(t, disk_writes_read_back_on_every_queue, 0, 4);

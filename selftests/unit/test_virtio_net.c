@@ -6,7 +6,7 @@
  * LINK: userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
  * LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_net.c
  * LINK: userspace/net/net.c userspace/net/library.c userspace/net/slirp.c userspace/net/tap.c userspace/net/vhost.c userspace/net/spec.c
- * LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/irq.c userspace/board/mem.c
+ * LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/irq.c userspace/board/mem.c
  * LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c userspace/common/thread.c
  * LIBS: -ldl
  * CFLAGS: -I/usr/include/libnl3

@@ -5,7 +5,7 @@
  * The real buses, PCI code and guest memory are linked; only the few kvm_* functions are replaced, so that a message
  * interrupt becomes a count per vector that a test can wait for. The driver reaches the device as a guest would: capability
  * list through ECAM, registers through the BAR's addresses, doorbells as writes. Requires LINK of userspace/board/{bus,pci,
- * msix,irq,mem}.c and userspace/common/{err,log,loop,thread}.c.
+ * msix,intx,irq,mem}.c and userspace/common/{err,log,loop,thread}.c.
  */
 #ifndef SELFTESTS_VIRTIO_FAKE_BOARD_H
 #define SELFTESTS_VIRTIO_FAKE_BOARD_H
@@ -39,6 +39,7 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	unsigned int calls[FB_VECTORS];
+	unsigned int lines;	/* pins of the IOAPIC that are high, a bit each */
 } fb;
 
 int kvm_doorbell_add(struct kvm *kvm, const struct kvm_doorbell *d)
@@ -71,8 +72,10 @@ int kvm_irqfd_remove(struct kvm *kvm, int fd, u32 gsi)
 int kvm_irq_line(struct kvm *kvm, u32 gsi, bool level)
 {
 	(void)kvm;
-	(void)gsi;
-	(void)level;
+	pthread_mutex_lock(&fb.lock);
+	fb.lines = level ? fb.lines | 1u << gsi : fb.lines & ~(1u << gsi);
+	pthread_cond_broadcast(&fb.cond);
+	pthread_mutex_unlock(&fb.lock);
 	return 0;
 }
 
@@ -354,6 +357,21 @@ static inline int g_wait(struct gdev *g, unsigned int q, u32 *len)
 			}
 		pthread_mutex_unlock(&fb.lock);
 	}
+}
+
+/* Wait until a pin is high. */
+static inline bool g_line(unsigned int gsi)
+{
+	struct timespec end;
+	bool high = true;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 5;
+	pthread_mutex_lock(&fb.lock);
+	while (high && !(fb.lines & 1u << gsi))
+		high = !pthread_cond_timedwait(&fb.cond, &fb.lock, &end);
+	pthread_mutex_unlock(&fb.lock);
+	return high;
 }
 
 /* Wait until the device says NEEDS_RESET. */

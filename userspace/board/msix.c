@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "board/intx.h"
 #include "board/msix.h"
 
 #define ENTRY_SIZE 16
@@ -118,6 +119,7 @@ void msix_control(struct pci_dev *dev, u16 ctl)
 	pthread_mutex_lock(&m->lock);
 	was_all = !m->enabled || m->all_masked;
 	m->enabled = ctl & CTL_ENABLE;
+	intx_block(dev, INTX_BLOCK_MSIX, m->enabled);
 	m->all_masked = ctl & CTL_MASK_ALL;
 	now_all = !m->enabled || m->all_masked;
 	if (was_all != now_all)

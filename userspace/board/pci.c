@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "board/intx.h"
 #include "board/msix.h"
 #include "common/log.h"
 
@@ -29,6 +30,10 @@
 #define COMMAND_MASTER 0x0004
 #define COMMAND_INTX_OFF 0x0400
 #define STATUS_CAPS 0x0010
+#define STATUS_INTX 0x0008
+#define REG_INT_LINE 0x3c
+#define REG_INT_PIN 0x3d
+#define PIN_INTA 1
 #define BAR_MEM64 0x4
 
 #define CF8_ENABLE 0x80000000U
@@ -71,7 +76,8 @@ void pci_dev_init(struct pci_dev *dev, const char *name, const struct pci_id *id
 	put16(c + 0x2e, id->subsys);
 	put16(dev->wmask + REG_COMMAND, COMMAND_MEMORY | COMMAND_MASTER | COMMAND_INTX_OFF);
 	dev->wmask[0x0c] = 0xff;	/* cache line size: stored, without effect */
-	dev->wmask[0x3c] = 0xff;	/* interrupt line: the guest's own note */
+	dev->wmask[REG_INT_LINE] = 0xff;	/* firmware's note to drivers: stored, without effect */
+	dev->config[REG_INT_PIN] = PIN_INTA;
 	dev->next_cap = FIRST_CAP;
 }
 
@@ -287,6 +293,11 @@ static void pci_settle(struct pci_dev *dev)
 
 /* ---- configuration space ---- */
 
+static bool overlaps(unsigned int off, unsigned int len, unsigned int at, unsigned int size)
+{
+	return off < at + size && at < off + len;
+}
+
 static void config_read(struct pci_bus *bus, unsigned int slot, unsigned int off, void *data,
 			unsigned int len)
 {
@@ -306,12 +317,11 @@ static void config_read(struct pci_bus *bus, unsigned int slot, unsigned int off
 		return;
 	if (dev->ops->config_read)
 		dev->ops->config_read(dev, off, len);
+	if (overlaps(off, len, REG_STATUS, 1)) {
+		dev->config[REG_STATUS] &= ~STATUS_INTX;
+		dev->config[REG_STATUS] |= intx_status(dev) ? STATUS_INTX : 0;
+	}
 	memcpy(data, dev->config + off, len);
-}
-
-static bool overlaps(unsigned int off, unsigned int len, unsigned int at, unsigned int size)
-{
-	return off < at + size && at < off + len;
 }
 
 static void config_write(struct pci_bus *bus, unsigned int slot, unsigned int off,
@@ -330,6 +340,8 @@ static void config_write(struct pci_bus *bus, unsigned int slot, unsigned int of
 	}
 	if (overlaps(off, len, REG_COMMAND, 2) || overlaps(off, len, REG_BAR0, PCI_BARS * 4))
 		pci_settle(dev);
+	if (overlaps(off, len, REG_COMMAND, 2))
+		intx_block(dev, INTX_BLOCK_COMMAND, get16(dev->config + REG_COMMAND) & COMMAND_INTX_OFF);
 	if (dev->msix.count && overlaps(off, len, dev->msix.cap + 2, 2))
 		msix_control(dev, get16(dev->config + dev->msix.cap + 2));
 	if (dev->ops->config_write)
@@ -412,6 +424,7 @@ int pci_bus_init(struct pci_bus *bus, struct kvm *kvm, struct bus *pio, struct b
 	bus->mmio = mmio;
 	bus->irq = irq;
 	bus->next_bar = PCI_MMIO_BASE;
+	intx_init(bus);
 	/* A host bridge in slot 0, so that probing code finds a bus at all. */
 	put16(bus->host_config + 0x00, 0x1b36);
 	put16(bus->host_config + 0x02, 0x0008);
@@ -433,6 +446,7 @@ void pci_bus_fini(struct pci_bus *bus)
 			bus->dev[i]->ops->destroy(bus->dev[i]);
 		bus->dev[i] = NULL;
 	}
+	intx_fini(bus);
 	pthread_mutex_destroy(&bus->lock);
 }
 
@@ -473,6 +487,7 @@ int pci_bus_add(struct pci_bus *bus, struct pci_dev *dev, struct err *e)
 	if (r < 0)
 		return r;
 	put16(dev->config + REG_COMMAND, COMMAND_MEMORY);
+	dev->config[REG_INT_LINE] = intx_gsi(slot);
 	memcpy(dev->initial, dev->config, sizeof(dev->initial));
 	pthread_mutex_lock(&bus->lock);
 	bus->dev[slot] = dev;
@@ -491,6 +506,7 @@ void pci_bus_unmap(struct pci_bus *bus)
 		if (!bus->dev[slot])
 			continue;
 		msix_reset(bus->dev[slot]);
+		intx_reset(bus->dev[slot]);
 		for (i = 0; i < PCI_BARS; i++)
 			bar_unmap(bus->dev[slot], i);
 	}

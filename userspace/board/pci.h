@@ -5,11 +5,13 @@
  *
  * A device embeds `struct pci_dev`, describes itself (BARs, capabilities, MSI-X), and joins the
  * bus, which gives it a slot and addresses for its BARs; the guest may move them. All BARs are
- * 64-bit memory BARs and take two BAR numbers (0, 2 or 4). Interrupts are MSI-X only.
+ * 64-bit memory BARs and take two BAR numbers (0, 2 or 4). Interrupts are MSI-X, or INTA# for a
+ * guest that leaves MSI-X off.
  *
  * Locks: configuration space is handled under the bus's lock, and the config hooks run under it.
- * bar_read/bar_write run on the vCPU's thread without a lock. pci_msix_raise() may be called from
- * any thread. Order: bus lock, then the device's MSI-X lock, then irq's.
+ * bar_read/bar_write run on the vCPU's thread without a lock. pci_msix_raise() and
+ * pci_intx_*() may be called from any thread. Order: bus lock, then the device's MSI-X lock, then
+ * the bus's INTx lock, then irq's.
  */
 #ifndef BOARD_PCI_H
 #define BOARD_PCI_H
@@ -30,6 +32,7 @@
 #define PCI_BARS 6
 #define PCI_MSIX_MAX 64
 #define PCI_DOORBELLS 72
+#define PCI_INTX_PINS 8
 
 #define PCI_CAP_VENDOR 0x09
 #define PCI_CAP_MSIX 0x11
@@ -97,6 +100,12 @@ struct pci_msix {
 	struct pci_msix_vector *vec;
 };
 
+struct pci_intx {		/* the bus's INTx lock */
+	u8 causes;		/* not yet taken by the guest */
+	u8 blocked;		/* why the line stays low: INTX_BLOCK_* */
+	bool asserted;
+};
+
 struct pci_dev {
 	const struct pci_dev_ops *ops;
 	struct pci_bus *bus;
@@ -109,6 +118,7 @@ struct pci_dev {
 	unsigned int last_cap;
 	struct pci_bar bar[PCI_BARS];
 	struct pci_msix msix;
+	struct pci_intx intx;
 	struct pci_doorbell doorbell[PCI_DOORBELLS];	/* bus lock */
 };
 
@@ -120,6 +130,8 @@ struct pci_bus {
 	struct pci_dev *dev[PCI_SLOTS];
 	u64 next_bar;		/* allocator of BAR addresses */
 	u32 address;		/* the 0xCF8 latch */
+	pthread_mutex_t intx_lock;
+	unsigned int intx_users[PCI_INTX_PINS];	/* intx_lock: devices that assert the pin */
 	u8 host_config[PCI_CONFIG_SIZE];
 };
 
@@ -155,6 +167,11 @@ void pci_dev_fini(struct pci_dev *dev);
 int pci_doorbell_add(struct pci_dev *dev, int bar, u64 off, unsigned int len, const u64 *match,
 		     int fd);
 void pci_doorbell_remove(struct pci_dev *dev, int fd);
+
+/* Adds causes to those that the guest is to be told of by INTA#. Only on the bus. Any thread. */
+void pci_intx_raise(struct pci_dev *dev, u8 causes);
+/* The guest has asked: answers the causes and forgets them, and the line falls. Any thread. */
+u8 pci_intx_take(struct pci_dev *dev);
 
 /* Raises a vector, or notes it as pending while masked. No-op for vec >= count. Any thread. */
 void pci_msix_raise(struct pci_dev *dev, unsigned int vec);

@@ -22,6 +22,8 @@
 #include "common/log.h"
 
 #define FEATURE(n) (1ULL << (n))
+#define ISR_QUEUE 1
+#define ISR_CONFIG 2
 #ifndef VIRTIO_F_RING_RESET
 #define VIRTIO_F_RING_RESET 40
 #endif
@@ -71,6 +73,7 @@ int virtio_dev_init(struct virtio_dev *dev, const char *name, u16 type, u32 pci_
 		if (vq->kick_fd < 0)
 			return err_set(e, errno, "%s: cannot make an eventfd: %s", name, strerror(errno));
 		vq->dev = dev;
+		vq->call_fd = -1;
 		vq->index = dev->num_queues;
 		vq->regs.vector = PCI_MSIX_NO_VECTOR;
 		pthread_mutex_init(&vq->lock, NULL);
@@ -145,6 +148,8 @@ void virtio_dev_fini(struct virtio_dev *dev)
 		if (dev->on_bus)
 			pci_doorbell_remove(&dev->pci, vq->kick_fd);
 		close(vq->kick_fd);
+		if (vq->call_fd >= 0)
+			close(vq->call_fd);
 		pthread_cond_destroy(&vq->idle);
 		pthread_mutex_destroy(&vq->lock);
 	}
@@ -172,20 +177,43 @@ bool virtio_dev_live(const struct virtio_dev *dev)
 	return (status & VIRTIO_CONFIG_S_DRIVER_OK) && !(status & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 
-/* Raise a vector; without MSI-X only the ISR bit tells, to a guest that polls it. */
+/* The ISR status register is the PCI device's causes of INTA#. With MSI-X only changed configuration shows there. */
 static void dev_raise(struct virtio_dev *dev, u16 vector, u8 isr)
 {
-	if (pci_msix_enabled(&dev->pci)) {
-		if (vector != PCI_MSIX_NO_VECTOR)
-			pci_msix_raise(&dev->pci, vector);
-	} else {
-		__atomic_fetch_or(&dev->regs.isr, isr, __ATOMIC_RELEASE);
-	}
+	bool msix = pci_msix_enabled(&dev->pci);
+
+	if (!msix || isr == ISR_CONFIG)
+		pci_intx_raise(&dev->pci, isr);
+	if (msix && vector != PCI_MSIX_NO_VECTOR)
+		pci_msix_raise(&dev->pci, vector);
 }
 
 static u16 vector_get(const u16 *vector)
 {
 	return __atomic_load_n(vector, __ATOMIC_RELAXED);
+}
+
+static void queue_called(void *ctx, u32 events)
+{
+	struct virtio_queue *vq = ctx;
+
+	(void)events;
+	dev_raise(vq->dev, vector_get(&vq->regs.vector), ISR_QUEUE);
+}
+
+int virtio_queue_forward(struct virtio_queue *vq, struct loop *loop)
+{
+	vq->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vq->call_fd < 0)
+		return -errno;
+	return loop_add(loop, &vq->call_source, vq->call_fd, EPOLLIN | EPOLLET, queue_called, vq);
+}
+
+int virtio_queue_call_fd(struct virtio_queue *vq)
+{
+	if (!pci_msix_enabled(&vq->dev->pci))
+		return vq->call_fd;
+	return vq->regs.vector == PCI_MSIX_NO_VECTOR ? -1 : pci_msix_fd(&vq->dev->pci, vq->regs.vector);
 }
 
 void virtio_dev_break(struct virtio_dev *dev, int fault)
@@ -198,14 +226,14 @@ void virtio_dev_break(struct virtio_dev *dev, int fault)
 	dev->last_fault = fault;
 	log_debug("%s: guest error: %s", dev->name, fault < 0 ? "malformed request" : virtq_fault_name(fault));
 	if (old & VIRTIO_CONFIG_S_DRIVER_OK)
-		dev_raise(dev, vector_get(&dev->regs.config_vector), 2);
+		dev_raise(dev, vector_get(&dev->regs.config_vector), ISR_CONFIG);
 }
 
 void virtio_dev_config_changed(struct virtio_dev *dev)
 {
 	dev->regs.generation++;
 	if (status_get(dev) & VIRTIO_CONFIG_S_DRIVER_OK)
-		dev_raise(dev, vector_get(&dev->regs.config_vector), 2);
+		dev_raise(dev, vector_get(&dev->regs.config_vector), ISR_CONFIG);
 }
 
 static unsigned int ring_flags(const struct virtio_dev *dev)
@@ -256,6 +284,8 @@ static void reset_locked(struct virtio_dev *dev)
 		dev->ops->reset(dev);
 	for (unsigned int i = 0; i < dev->num_queues; i++)
 		queue_clear(&dev->queue[i]);
+	if (dev->on_bus)
+		pci_intx_take(&dev->pci);
 	memset(&dev->regs, 0, sizeof(dev->regs));
 	dev->regs.config_vector = PCI_MSIX_NO_VECTOR;
 }
@@ -353,7 +383,7 @@ void virtio_queue_call(struct virtio_queue *vq)
 {
 	virtq_flush(&vq->ring);
 	if (virtq_needs_call(&vq->ring))
-		dev_raise(vq->dev, vector_get(&vq->regs.vector), 1);
+		dev_raise(vq->dev, vector_get(&vq->regs.vector), ISR_QUEUE);
 }
 
 void virtio_queue_begin(struct virtio_queue *vq)

@@ -80,6 +80,8 @@ struct virtio_queue {
 	int kick_fd;
 	struct loop_source source;	/* kick_fd in the loop it was bound to */
 	bool external;			/* another server (vhost) takes kick_fd and the ring */
+	int call_fd;			/* -1 until virtio_queue_forward() */
+	struct loop_source call_source;
 };
 
 /* The device's registers: what a saved guest needs besides queues and configuration bytes. */
@@ -91,8 +93,7 @@ struct virtio_regs {
 	u16 queue_select;
 	u8 status;			/* atomic: see above */
 	u8 generation;
-	u8 isr;				/* atomic */
-	u8 pad;
+	u8 pad[2];
 };
 
 struct virtio_dev {
@@ -131,6 +132,13 @@ struct virtio_queue *virtio_dev_set_queue(struct virtio_dev *dev, unsigned int i
 /* Serve the queue's doorbell in that loop. On the loop's thread or before it runs. */
 int virtio_queue_bind(struct virtio_queue *vq, struct loop *loop);
 void virtio_queue_unbind(struct virtio_queue *vq, struct loop *loop);
+/* For a queue with another server: prepares what virtio_queue_call_fd() needs. On the loop's thread or before it runs. */
+int virtio_queue_forward(struct virtio_queue *vq, struct loop *loop);
+/*
+ * What that server signals to interrupt the guest: the queue's MSI-X vector, or, while the guest has MSI-X off, a descriptor
+ * whose signals the loop turns into INTA#. -1: the guest wants no interrupt. With dev->lock.
+ */
+int virtio_queue_call_fd(struct virtio_queue *vq);
 /* Step 2: join the bus. From here on pci.ops->destroy ends the device. */
 int virtio_dev_add(struct virtio_dev *dev, struct pci_bus *bus, struct err *e);
 /* Threads of the type must have ended. Does not free dev. */

@@ -350,7 +350,6 @@ static void vhost_start(struct virtio_net *card)
 	for (; pairs < card->pairs; pairs++) {
 		for (unsigned int k = 0; k < 2; k++) {
 			struct virtio_queue *vq = &card->dev.queue[2 * pairs + k];
-			u16 vec = vq->regs.vector;
 
 			if (!vq->regs.enable || !vq->ring.size)
 				goto out;
@@ -360,7 +359,7 @@ static void vhost_start(struct virtio_net *card)
 				.avail = vq->ring.avail,
 				.used = vq->ring.used,
 				.kick = vq->kick_fd,
-				.call = vec == PCI_MSIX_NO_VECTOR ? -1 : pci_msix_fd(&card->dev.pci, vec),
+				.call = virtio_queue_call_fd(vq),
 			};
 		}
 	}
@@ -483,7 +482,12 @@ static int pair_init(struct virtio_net *card, unsigned int i, u16 size, struct e
 	if (r < 0)
 		return r;
 	/* Kicks of rings that the kernel serves are the kernel's. But queue 2 may be the control queue. */
-	if (!net->vhost) {
+	if (net->vhost) {
+		/* The first pair's thread is the only one then. */
+		r = virtio_queue_forward(p->rx, card->pair[0].io.loop);
+		if (!r)
+			r = virtio_queue_forward(p->tx, card->pair[0].io.loop);
+	} else {
 		r = virtio_queue_bind(p->rx, p->io.loop);
 		if (!r)
 			r = virtio_queue_bind(p->tx, p->io.loop);

@@ -224,7 +224,7 @@ static void bar_read(struct pci_dev *pci, int bar, u64 off, void *data, unsigned
 		common_image(dev, img);
 		memcpy(data, img + off, len);
 	} else if (off == ISR_AT) {
-		bus_put(data, len, __atomic_exchange_n(&dev->regs.isr, 0, __ATOMIC_ACQ_REL));
+		bus_put(data, len, pci_intx_take(pci));
 	} else if (off >= CONFIG_AT && off < CONFIG_AT + CONFIG_LEN) {
 		config_read(dev, off - CONFIG_AT, data, len);
 	}
