@@ -248,6 +248,78 @@ START_TEST(pvh_segments_must_lie_in_file_and_memory)
 }
 END_TEST
 
+/* The same in 32 bits, with a further note segment before the one that counts. */
+static void make_elf32(void)
+{
+	Elf32_Ehdr *eh = (void *)image;
+	Elf32_Phdr *ph = (void *)(image + sizeof(*eh));
+	u32 note[5] = { 4, 4, 18, 0x6e6558, 0x1000040 };
+	u32 other[5] = { 4, 4, 5, 0x554e47, 0 };
+
+	memset(image, 0, sizeof(image));
+	memcpy(eh->e_ident, ELFMAG, SELFMAG);
+	eh->e_ident[EI_CLASS] = ELFCLASS32;
+	eh->e_ident[EI_DATA] = ELFDATA2LSB;
+	eh->e_machine = EM_386;
+	eh->e_phoff = sizeof(*eh);
+	eh->e_phentsize = sizeof(*ph);
+	eh->e_phnum = 3;
+	ph[0] = (Elf32_Phdr){ .p_type = PT_LOAD, .p_offset = 4096, .p_filesz = 8192,
+			      .p_memsz = 65536, .p_paddr = 0x1000000 };
+	ph[1] = (Elf32_Phdr){ .p_type = PT_NOTE, .p_offset = 1024, .p_filesz = sizeof(other) };
+	ph[2] = (Elf32_Phdr){ .p_type = PT_NOTE, .p_offset = 2048, .p_filesz = sizeof(note) };
+	memcpy(image + 1024, other, sizeof(other));
+	memcpy(image + 2048, note, sizeof(note));
+	memcpy(image + 4096, "kernel", 6);
+}
+
+static Elf32_Phdr *segment32(int i)
+{
+	return (Elf32_Phdr *)(image + sizeof(Elf32_Ehdr)) + i;
+}
+
+START_TEST(pvh_may_be_elf32_and_have_several_notes)
+{
+	struct boot_config cfg = { .kernel_path = "k", .initrd_fd = -1, .cmdline = "" };
+	struct boot_entry entry;
+	struct guest_mem mem;
+
+	make_elf32();
+	ck_assert_int_eq(mem_init(&mem, 64 * MIB, &e), 0);
+	cfg.kernel_fd = file_of(image, sizeof(image));
+	ck_assert_msg(!boot_load(&mem, &cfg, &entry, &e), "%s", e.msg);
+	ck_assert_uint_eq(entry.ip, 0x1000040);
+	ck_assert_str_eq(mem_ptr(&mem, 0x1000000, 7), "kernel");
+	close(cfg.kernel_fd);
+	mem_fini(&mem);
+}
+END_TEST
+
+START_TEST(pvh_elf32_is_checked_as_well)
+{
+	Elf32_Ehdr *eh = (void *)image;
+
+	make_elf32();
+	eh->e_machine = EM_X86_64;
+	load(64 * MIB, -1, -ENOEXEC, "not ELF for x86");
+	make_elf32();
+	eh->e_phentsize = sizeof(Elf64_Phdr);
+	load(64 * MIB, -1, -ENOEXEC, "no ELF program headers");
+	make_elf32();
+	eh->e_phoff = 0xfffffff0;
+	load(64 * MIB, -1, -ENOEXEC, "out of reach");
+	make_elf32();
+	segment32(0)->p_offset = IMAGE_LEN;
+	load(64 * MIB, -1, -ENOEXEC, "outside the file");
+	make_elf32();
+	segment32(2)->p_filesz = 16;
+	load(64 * MIB, -1, -ENOEXEC, "PVH entry");
+	make_elf32();
+	segment32(0)->p_paddr = 0xfffff000;
+	load(64 * MIB, -1, -ENOSPC, "does not fit");
+}
+END_TEST
+
 START_TEST(memory_map_covers_ram_and_nothing_twice)
 {
 	struct boot_range map[BOOT_MAP_MAX];
@@ -285,6 +357,8 @@ int main(void)
 	tcase_add_test(t, pvh_is_entered_at_its_note);
 	tcase_add_test(t, pvh_without_the_note_is_refused);
 	tcase_add_test(t, pvh_segments_must_lie_in_file_and_memory);
+	tcase_add_test(t, pvh_may_be_elf32_and_have_several_notes);
+	tcase_add_test(t, pvh_elf32_is_checked_as_well);
 	tcase_add_test(t, memory_map_covers_ram_and_nothing_twice);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);

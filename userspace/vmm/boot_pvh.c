@@ -2,6 +2,9 @@
 /*
  * PVH: load the ELF segments at their physical addresses, fill hvm_start_info, enter in flat
  * 32-bit protected mode without paging, ebx pointing to the start info.
+ *
+ * The entry is 32-bit code even in a 64-bit kernel, so ELF of either class will do. What matters
+ * of their headers is brought into one form first.
  */
 #include "vmm/boot_pvh.h"
 
@@ -40,62 +43,117 @@ static int refuse(struct err *e, const char *path, const char *why)
 		       path, why);
 }
 
-static int add_segment(struct pvh_image *img, const Elf64_Phdr *ph, u64 size, const char *path,
+struct elf_header {
+	u64 phoff;
+	unsigned int phnum, phsize;
+};
+
+struct elf_segment {
+	u32 type;
+	u64 offset, filesz, paddr, memsz;
+};
+
+static int read_header(const u8 *head, size_t len, const char *path, struct elf_header *h, struct err *e)
+{
+	bool wide;
+
+	if (len < sizeof(Elf32_Ehdr) || memcmp(head, ELFMAG, SELFMAG))
+		return refuse(e, path, "it is not ELF");
+	wide = head[EI_CLASS] == ELFCLASS64;
+	if ((!wide && head[EI_CLASS] != ELFCLASS32) || head[EI_DATA] != ELFDATA2LSB)
+		return refuse(e, path, "it is not ELF for x86");
+	if (wide) {
+		Elf64_Ehdr eh;
+
+		if (len < sizeof(eh))
+			return refuse(e, path, "its ELF header is cut short");
+		memcpy(&eh, head, sizeof(eh));
+		if (eh.e_machine != EM_X86_64)
+			return refuse(e, path, "it is not ELF for x86");
+		*h = (struct elf_header){ eh.e_phoff, eh.e_phnum, sizeof(Elf64_Phdr) };
+		if (eh.e_phentsize != h->phsize)
+			h->phnum = 0;
+	} else {
+		Elf32_Ehdr eh;
+
+		memcpy(&eh, head, sizeof(eh));
+		if (eh.e_machine != EM_386)
+			return refuse(e, path, "it is not ELF for x86");
+		*h = (struct elf_header){ eh.e_phoff, eh.e_phnum, sizeof(Elf32_Phdr) };
+		if (eh.e_phentsize != h->phsize)
+			h->phnum = 0;
+	}
+	return h->phnum ? 0 : refuse(e, path, "it has no ELF program headers");
+}
+
+static struct elf_segment read_segment(const u8 *at, unsigned int size)
+{
+	Elf32_Phdr narrow;
+	Elf64_Phdr wide;
+
+	if (size == sizeof(wide)) {
+		memcpy(&wide, at, sizeof(wide));
+		return (struct elf_segment){ wide.p_type, wide.p_offset, wide.p_filesz, wide.p_paddr,
+					     wide.p_memsz };
+	}
+	memcpy(&narrow, at, sizeof(narrow));
+	return (struct elf_segment){ narrow.p_type, narrow.p_offset, narrow.p_filesz, narrow.p_paddr,
+				     narrow.p_memsz };
+}
+
+static int add_segment(struct pvh_image *img, const struct elf_segment *ph, u64 size, const char *path,
 		       struct err *e)
 {
 	struct pvh_segment *s;
 
-	if (ph->p_offset > size || ph->p_filesz > size - ph->p_offset)
-		return refuse(e, path, "an ELF segment lies outside the file");
-	if (ph->p_type == PT_NOTE && !img->note_len) {
-		img->note_off = ph->p_offset;
-		img->note_len = ph->p_filesz;
-	}
-	if (ph->p_type != PT_LOAD || !ph->p_memsz)
+	if (ph->type != PT_NOTE && (ph->type != PT_LOAD || !ph->memsz))
 		return 0;
+	if (ph->offset > size || ph->filesz > size - ph->offset)
+		return refuse(e, path, "an ELF segment lies outside the file");
+	if (ph->type == PT_NOTE) {
+		if (img->notes == PVH_NOTES)
+			return refuse(e, path, "it has too many ELF notes");
+		img->note[img->notes].off = ph->offset;
+		img->note[img->notes++].len = ph->filesz;
+		return 0;
+	}
 	if (img->count == PVH_SEGMENTS)
 		return refuse(e, path, "it has too many ELF segments");
-	if (ph->p_filesz > ph->p_memsz || ph->p_paddr < BOOT_HIGH_RAM ||
-	    ph->p_paddr + ph->p_memsz < ph->p_paddr)
+	if (ph->filesz > ph->memsz || ph->paddr < BOOT_HIGH_RAM || ph->paddr + ph->memsz < ph->paddr)
 		return refuse(e, path, "an ELF segment has impossible addresses");
 	s = &img->seg[img->count++];
-	s->file_off = ph->p_offset;
-	s->file_len = ph->p_filesz;
-	s->addr = ph->p_paddr;
-	s->mem_len = ph->p_memsz;
+	s->file_off = ph->offset;
+	s->file_len = ph->filesz;
+	s->addr = ph->paddr;
+	s->mem_len = ph->memsz;
 	return 0;
 }
 
 int pvh_parse(const u8 *head, size_t len, u64 size, const char *path, struct pvh_image *img,
 	      struct err *e)
 {
-	Elf64_Ehdr eh;
-	Elf64_Phdr ph;
+	struct elf_segment ph;
+	struct elf_header h;
 	unsigned int i;
 	u64 off;
 	int r;
 
 	memset(img, 0, sizeof(*img));
-	if (len < sizeof(eh) || memcmp(head, ELFMAG, SELFMAG))
-		return refuse(e, path, "it is not ELF");
-	memcpy(&eh, head, sizeof(eh));
-	if (eh.e_ident[EI_CLASS] != ELFCLASS64 || eh.e_ident[EI_DATA] != ELFDATA2LSB ||
-	    eh.e_machine != EM_X86_64)
-		return refuse(e, path, "it is not ELF for x86-64");
-	if (eh.e_phentsize != sizeof(ph) || !eh.e_phnum)
-		return refuse(e, path, "it has no ELF program headers");
-	for (i = 0; i < eh.e_phnum; i++) {
-		off = eh.e_phoff + (u64)i * sizeof(ph);
-		if (off < eh.e_phoff || len < sizeof(ph) || off > len - sizeof(ph))
+	r = read_header(head, len, path, &h, e);
+	if (r < 0)
+		return r;
+	for (i = 0; i < h.phnum; i++) {
+		off = h.phoff + (u64)i * h.phsize;
+		if (off < h.phoff || len < h.phsize || off > len - h.phsize)
 			return refuse(e, path, "its ELF program headers are out of reach");
-		memcpy(&ph, head + off, sizeof(ph));
+		ph = read_segment(head + off, h.phsize);
 		r = add_segment(img, &ph, size, path, e);
 		if (r < 0)
 			return r;
 	}
 	if (!img->count)
 		return refuse(e, path, "it has nothing to load");
-	if (!img->note_len)
+	if (!img->notes)
 		return refuse(e, path, "it has no PVH note");
 	return 0;
 }
@@ -126,21 +184,34 @@ int pvh_find_entry(const u8 *notes, size_t len, u64 *entry)
 	return -ENOENT;
 }
 
-static int read_entry(const struct boot_config *cfg, const struct pvh_image *img, u64 *entry,
-		      struct err *e)
+static int read_notes(const struct boot_config *cfg, u64 off, u64 len, u64 *entry)
 {
-	u64 len = img->note_len < NOTES_MAX ? img->note_len : NOTES_MAX;
-	u8 *notes = malloc(len);
+	u8 *notes;
 	ssize_t n;
 	int r;
 
+	len = len < NOTES_MAX ? len : NOTES_MAX;
+	notes = malloc(len + 1);
 	if (!notes)
-		return err_set(e, ENOMEM, "no memory to read %s", cfg->kernel_path);
-	n = pread(cfg->kernel_fd, notes, len, img->note_off);
+		return -ENOMEM;
+	n = pread(cfg->kernel_fd, notes, len, off);
 	r = n < 0 ? -errno : pvh_find_entry(notes, n, entry);
 	free(notes);
-	if (r < 0)
+	return r;
+}
+
+static int read_entry(const struct boot_config *cfg, const struct pvh_image *img, u64 *entry,
+		      struct err *e)
+{
+	unsigned int i;
+	int r = -ENOENT;
+
+	for (i = 0; i < img->notes && r == -ENOENT; i++)
+		r = read_notes(cfg, img->note[i].off, img->note[i].len, entry);
+	if (r == -ENOENT)
 		return refuse(e, cfg->kernel_path, "it has no PVH entry note");
+	if (r < 0)
+		return err_set(e, -r, "cannot read the notes of %s: %s", cfg->kernel_path, strerror(-r));
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ELF kernels with the PVH entry note (Xen's x86/HVM direct boot ABI).
+ * ELF kernels, of 32 or 64 bits, with the PVH entry note (Xen's x86/HVM direct boot ABI).
  */
 #ifndef VMM_BOOT_PVH_H
 #define VMM_BOOT_PVH_H
@@ -8,6 +8,7 @@
 #include "vmm/boot.h"
 
 #define PVH_SEGMENTS 16
+#define PVH_NOTES 8
 
 struct pvh_segment {
 	u64 file_off, file_len, addr, mem_len;
@@ -16,7 +17,10 @@ struct pvh_segment {
 struct pvh_image {
 	unsigned int count;
 	struct pvh_segment seg[PVH_SEGMENTS];
-	u64 note_off, note_len;		/* in the file; 0: none */
+	unsigned int notes;
+	struct {
+		u64 off, len;		/* in the file */
+	} note[PVH_NOTES];
 };
 
 /* Checks the ELF headers in the first len bytes of a file of size bytes. Pure. */
