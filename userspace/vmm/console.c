@@ -132,19 +132,6 @@ size_t console_offer(struct console *c, const void *data, size_t len)
 	return n;
 }
 
-size_t console_space(struct console *c)
-{
-	size_t n = RING;
-
-	pthread_mutex_lock(&c->lock);
-	if (c->out.active)
-		n = RING - (c->head - c->out.pos);
-	pthread_mutex_unlock(&c->lock);
-	if (n < RING / 2)
-		c->starved = true;
-	return n;
-}
-
 static void reader_close(struct reader *r)
 {
 	struct console *c = r->con;

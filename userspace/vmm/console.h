@@ -45,8 +45,6 @@ void console_destroy(struct console *c);
 void console_output(struct console *c, const void *data, size_t len);
 /* From the guest, on the main thread: never waits. Returns how much was taken. */
 size_t console_offer(struct console *c, const void *data, size_t len);
-/* How much console_offer() would take now. */
-size_t console_space(struct console *c);
 /* The device has room for input again. Any thread. */
 void console_room(struct console *c);
 /* From now on (until false) nobody waits in console_output(). */

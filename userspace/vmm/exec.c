@@ -43,7 +43,7 @@ struct exec {
 	struct cpio archive;
 	struct devices *devices;
 	struct console *out, *err;
-	struct decoder dec;		/* one caller at a time */
+	struct decoder dec[2];		/* serial port, virtio port: a guest may use both at once */
 	_Atomic int status;		/* -1: unknown */
 	atomic_bool hello;
 	u8 tx[EXEC_HEADER + EXEC_PAYLOAD_MAX];	/* main thread */
@@ -358,22 +358,29 @@ void exec_abort(struct exec *x, bool on)
 		console_abort(x->err, on);
 }
 
-static void payload(struct exec *x, const u8 *p, size_t n)
+/* To a console: all of it on a vCPU thread, what there is room for on the main thread. Returns how much. */
+static size_t show(struct console *con, const u8 *p, size_t n, bool may_wait)
 {
-	switch (x->dec.type) {
+	if (!may_wait)
+		return console_offer(con, p, n);
+	console_output(con, p, n);
+	return n;
+}
+
+static size_t payload(struct exec *x, enum exec_type type, const u8 *p, size_t n, bool may_wait)
+{
+	switch (type) {
 	case EXEC_STDOUT:
-		console_output(x->out, p, n);
-		break;
+		return show(x->out, p, n, may_wait);
 	case EXEC_STDERR:
 	case EXEC_MESSAGE:
-		console_output(x->err, p, n);
-		break;
+		return show(x->err, p, n, may_wait);
 	case EXEC_STATUS:
 		atomic_store(&x->status, p[0]);
 		loop_post(x->loop, send_ack, x);
-		break;
+		return n;
 	default:
-		break;
+		return n;
 	}
 }
 
@@ -401,29 +408,26 @@ static bool head_byte(struct decoder *d, u8 b)
 size_t exec_output(void *ctx, const void *data, size_t len, bool may_wait)
 {
 	struct exec *x = ctx;
+	struct decoder *d = &x->dec[!may_wait];
 	const u8 *p = data;
-	size_t i = 0, n, room;
+	size_t i = 0, n, took;
 
-	if (!may_wait) {
-		room = console_space(x->out);
-		n = console_space(x->err);
-		room = n < room ? n : room;
-		len = len < room ? len : room;
-	}
 	while (i < len) {
-		if (!x->dec.left) {
-			if (head_byte(&x->dec, p[i++]) && x->dec.type == EXEC_HELLO) {
+		if (!d->left) {
+			if (head_byte(d, p[i++]) && d->type == EXEC_HELLO) {
 				atomic_store(&x->hello, true);
 				devices_input_ready(x->devices);
 			}
 			continue;
 		}
-		n = len - i < x->dec.left ? len - i : x->dec.left;
-		payload(x, p + i, n);
-		x->dec.left -= n;
-		i += n;
+		n = len - i < d->left ? len - i : d->left;
+		took = payload(x, d->type, p + i, n, may_wait);
+		d->left -= took;
+		i += took;
+		if (took < n)
+			break;
 	}
-	return len;
+	return i;
 }
 
 int exec_status(struct exec *x)
