@@ -3,9 +3,9 @@
  * Which devices a guest has, and the wiring of its console.
  *
  * Both the first serial port and the virtio console lead to the one console. With hvc0 as the
- * guest's console the serial port carries what is printed before the virtio driver is up, and is
- * silent afterwards, so that nothing is shown twice. Input goes to the virtio console once the
- * guest has opened it.
+ * guest's console the serial port carries what is printed before the virtio driver is up, and
+ * console_merge.c sees to it that nothing is shown twice. Input goes to the virtio console once
+ * the guest has opened it.
  */
 #include "vmm/devices.h"
 
@@ -19,17 +19,22 @@
 #include "virtio/virtio_blk.h"
 #include "virtio/virtio_console.h"
 #include "virtio/virtio_rng.h"
+#include "vmm/console_merge.h"
 #include "vmm/devices_net.h"
 #include "vmm/exec_wire.h"
+
+#define PIECE 1024
 
 struct devices {
 	struct board *board;
 	const struct run_options *o;
 	struct console *_Atomic con;
 	struct serial *com1, *com2;
-	struct virtio_dev *console;
+	struct virtio_dev *console, *balloon;
 	bool want_hvc;
-	atomic_bool hvc_speaks;
+	struct console_merge merge;
+	u8 left[MERGE_LINE + PIECE];		/* of hvc0's output, to be shown; main thread */
+	size_t left_at, left_len;
 	devices_exec_fn *exec;
 	void *ctx;
 	struct block *block[RUN_DISKS_MAX];
@@ -40,11 +45,26 @@ struct devices {
 
 static void com1_out(void *ctx, const void *data, size_t len)
 {
+	u8 text[MERGE_LINE + PIECE];
 	struct devices *d = ctx;
 	struct console *con = atomic_load(&d->con);
+	const u8 *p = data;
+	size_t n;
 
-	if (con && !(d->want_hvc && atomic_load(&d->hvc_speaks)))
+	if (con && !d->want_hvc) {
 		console_output(con, data, len);
+		return;
+	}
+	if (!virtio_dev_live(d->console))
+		merge_late_gone(&d->merge);
+	for (; con && len; p += n, len -= n) {
+		size_t show;
+
+		n = len < PIECE ? len : PIECE;
+		show = merge_feed(&d->merge, MERGE_EARLY, p, n, text);
+		if (show)
+			console_output(con, text, show);
+	}
 }
 
 static void com1_room(void *ctx)
@@ -56,14 +76,33 @@ static void com1_room(void *ctx)
 		console_room(con);
 }
 
+/* Shows what is left of a piece; true when nothing is. Main thread. */
+static bool hvc_show(struct devices *d, struct console *con)
+{
+	size_t n = console_offer(con, d->left + d->left_at, d->left_len - d->left_at);
+
+	d->left_at += n;
+	return d->left_at == d->left_len;
+}
+
+/* Taken in pieces; of one that the console takes in part, the rest waits here. */
 static size_t hvc_out(void *ctx, const void *buf, size_t len)
 {
 	struct devices *d = ctx;
 	struct console *con = atomic_load(&d->con);
+	size_t done = 0, n;
 
-	if (len)
-		atomic_store(&d->hvc_speaks, true);
-	return con ? console_offer(con, buf, len) : len;
+	if (!con)
+		return len;
+	if (!d->want_hvc)
+		return console_offer(con, buf, len);
+	while (hvc_show(d, con) && done < len) {
+		n = len - done < PIECE ? len - done : PIECE;
+		d->left_len = merge_feed(&d->merge, MERGE_LATE, (const u8 *)buf + done, n, d->left);
+		d->left_at = 0;
+		done += n;
+	}
+	return done;
 }
 
 static void com2_out(void *ctx, const void *data, size_t len)
@@ -145,6 +184,7 @@ struct devices *devices_create(struct board *board, const struct run_options *o,
 	d->o = o;
 	d->exec = exec;
 	d->ctx = ctx;
+	merge_init(&d->merge);
 	d->want_hvc = !strcmp(o->console, "hvc0");
 	r = add_consoles(d, e);
 	for (i = 0; i < o->disks && !r; i++)
@@ -153,8 +193,10 @@ struct devices *devices_create(struct board *board, const struct run_options *o,
 		r = devices_net_create(board, o, e);
 	if (!r && !virtio_rng_create(board, ring_flags(o), e))
 		r = -EIO;
-	if (!r && !virtio_balloon_create(board, ring_flags(o), e))
-		r = -EIO;
+	if (!r) {
+		d->balloon = virtio_balloon_create(board, ring_flags(o), e);
+		r = d->balloon ? 0 : -EIO;
+	}
 	if (r < 0) {
 		devices_destroy(d);
 		return NULL;
@@ -172,6 +214,7 @@ void devices_destroy(struct devices *d)
 	serial_destroy(d->com2);
 	for (i = 0; i < d->blocks; i++)
 		block_close(d->block[i]);
+	merge_fini(&d->merge);
 	free(d);
 }
 
@@ -182,7 +225,8 @@ void devices_set_console(struct devices *d, struct console *con)
 
 void devices_reset(struct devices *d)
 {
-	atomic_store(&d->hvc_speaks, false);
+	merge_reset(&d->merge);
+	d->left_at = d->left_len = 0;
 	serial_reset(d->com1);
 	if (d->com2)
 		serial_reset(d->com2);
@@ -208,6 +252,11 @@ void devices_console_size(struct devices *d, unsigned int cols, unsigned int row
 void devices_console_drained(struct devices *d)
 {
 	virtio_console_resume(d->console, 0);
+}
+
+struct virtio_dev *devices_balloon(struct devices *d)
+{
+	return d->balloon;
 }
 
 void devices_input_ready(struct devices *d)

@@ -10,6 +10,7 @@
 #include "vmm/run.h"
 
 struct devices;
+struct virtio_dev;
 
 /*
  * Bytes of the command channel. With may_wait: on a vCPU thread, all must be taken. Else on the
@@ -30,6 +31,8 @@ size_t devices_console_input(struct devices *d, const void *data, size_t len);
 void devices_console_break(struct devices *d);
 void devices_console_size(struct devices *d, unsigned int cols, unsigned int rows);
 void devices_console_drained(struct devices *d);
+/* The balloon, for the calls of virtio/virtio_balloon.h. */
+struct virtio_dev *devices_balloon(struct devices *d);
 /* Whoever has input shall offer it again. Any thread. */
 void devices_input_ready(struct devices *d);
 void devices_exec_drained(struct devices *d);
