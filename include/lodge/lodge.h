@@ -49,7 +49,11 @@ struct lodge_guest {
 	char name[64];
 	int pid;
 	char state[16];			/* "running", "paused", "starting" */
-	uint64_t memory;		/* bytes */
+	uint64_t memory;		/* bytes that it was given */
+	uint64_t memory_target;		/* bytes that it is asked to make do with */
+	uint64_t memory_actual;		/* bytes that it has: without what it gave back to the balloon */
+	uint64_t reported;		/* free bytes that it told the host of, summed up over its life */
+	int balloon;			/* its balloon driver runs */
 	unsigned int cpus;
 	uint64_t uptime_ms;
 	uint64_t exits;
@@ -76,6 +80,11 @@ int lodge_stop(const char *name, struct lodge_error *err);
 int lodge_kill(const char *name, struct lodge_error *err);
 /* Waits until the guest is gone. -ETIMEDOUT. timeout_ms < 0: for ever. */
 int lodge_wait(const char *name, int timeout_ms, struct lodge_error *err);
+/*
+ * Asks the guest to make do with that many bytes, from 16 MiB to what it was given. It gives the rest back in its own time,
+ * if it has a driver for the balloon: lodge_info() tells.
+ */
+int lodge_balloon(const char *name, uint64_t bytes, struct lodge_error *err);
 int lodge_pause(const char *name, struct lodge_error *err);
 int lodge_resume(const char *name, struct lodge_error *err);
 /* The newest console output, up to 64 KiB. */

@@ -76,6 +76,12 @@ lodge pause one && lodge info one | grep -q 'state *paused'
 result $? "pause"
 lodge resume one && lodge info one | grep -q 'state *running'
 result $? "resume"
+lodge balloon --timeout 1 one 64M >balloon.out 2>&1
+[ $? = 1 ] && grep -q 'no balloon driver' balloon.out
+result $? "balloon says when the guest has no driver for it" "$(cat balloon.out)"
+lodge balloon one 64Q >balloon.out 2>&1
+[ $? = 2 ] && grep -q 'no size' balloon.out
+result $? "balloon refuses what is no size" "$(cat balloon.out)"
 lodge stop --timeout 1 one >stop.out 2>&1
 [ $? = 1 ] && grep -q 'still runs' stop.out
 result $? "stop says when the guest does not heed the button" "$(cat stop.out)"

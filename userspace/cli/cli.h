@@ -10,6 +10,7 @@
 /* `lodge` itself: all of them. */
 extern const struct command lodge_command;
 
+extern const struct command balloon_command;
 extern const struct command completion_command;
 extern const struct command console_command;
 extern const struct command doctor_command;

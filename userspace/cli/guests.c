@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Commands about running guests: list, info, stop, kill, pause, resume, log. */
+/* Commands about running guests: list, info, stop, kill, balloon, pause, resume, log. */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/cli.h"
 #include "cli/print.h"
@@ -12,7 +14,7 @@
 enum { OPT_JSON = 256, OPT_NAMES, OPT_WAIT, OPT_FORCE, OPT_NO_WAIT };
 
 struct words {
-	const char *name;
+	const char *name, *size;
 	bool json, names, force, no_wait;
 	u64 timeout_s;
 };
@@ -57,6 +59,7 @@ static int parse(struct words *w, const struct command *c, int argc, char **argv
 			return code;
 	}
 	w->name = a.word[0];
+	w->size = a.word[1];
 	return id == OPTS_END ? -1 : command_code(id);
 }
 
@@ -64,9 +67,12 @@ static void print_guest_json(const struct lodge_guest *g, const char *indent)
 {
 	printf("%s{ \"name\": ", indent);
 	print_json_string(g->name);
-	printf(", \"pid\": %d, \"state\": \"%s\", \"cpus\": %u, \"memory\": %llu, \"resident\": "
-	       "%llu, \"uptime_ms\": %llu, \"exits\": %llu, \"device\": ",
+	printf(", \"pid\": %d, \"state\": \"%s\", \"cpus\": %u, \"memory\": %llu, "
+	       "\"memory_target\": %llu, \"memory_actual\": %llu, \"balloon\": %s, \"reported\": %llu, "
+	       "\"resident\": %llu, \"uptime_ms\": %llu, \"exits\": %llu, \"device\": ",
 	       g->pid, g->state, g->cpus, (unsigned long long)g->memory,
+	       (unsigned long long)g->memory_target, (unsigned long long)g->memory_actual,
+	       g->balloon ? "true" : "false", (unsigned long long)g->reported,
 	       (unsigned long long)g->resident, (unsigned long long)g->uptime_ms,
 	       (unsigned long long)g->exits);
 	print_json_string(g->device);
@@ -116,6 +122,17 @@ static int cmd_list(const struct command *c, int argc, char **argv)
 	return 0;
 }
 
+static void print_memory(const struct lodge_guest *g)
+{
+	printf("memory    %llu MiB", (unsigned long long)(g->memory >> 20));
+	if (g->balloon)
+		printf(", of which it has %llu and is asked to make do with %llu; %llu MiB reported free so far\n",
+		       (unsigned long long)(g->memory_actual >> 20), (unsigned long long)(g->memory_target >> 20),
+		       (unsigned long long)(g->reported >> 20));
+	else
+		printf("; it has no balloon driver\n");
+}
+
 static int cmd_info(const struct command *c, int argc, char **argv)
 {
 	struct lodge_guest g;
@@ -133,9 +150,9 @@ static int cmd_info(const struct command *c, int argc, char **argv)
 		putchar('\n');
 		return 0;
 	}
-	printf("name      %s\nstate     %s\npid       %d\ncpus      %u\nmemory    %llu MiB\n"
-	       "resident  %llu MiB\nuptime    %llu s\nexits     %llu\ndevice    %s\nkernel    %s\n",
-	       g.name, g.state, g.pid, g.cpus, (unsigned long long)(g.memory >> 20),
+	printf("name      %s\nstate     %s\npid       %d\ncpus      %u\n", g.name, g.state, g.pid, g.cpus);
+	print_memory(&g);
+	printf("resident  %llu MiB\nuptime    %llu s\nexits     %llu\ndevice    %s\nkernel    %s\n",
 	       (unsigned long long)(g.resident >> 20), (unsigned long long)(g.uptime_ms / 1000),
 	       (unsigned long long)g.exits, g.device, g.kernel);
 	return 0;
@@ -193,6 +210,56 @@ static int cmd_stop(const struct command *c, int argc, char **argv)
 		return kill_and_wait(w.name, &e) < 0 ? print_failure(&e) : 0;
 	return print_error("%s; try: lodge stop --force %s, or lodge kill %s", e.message, w.name,
 			   w.name);
+}
+
+/* Until the guest has what it was asked to make do with, give or take a MiB. */
+static int balloon_wait(const char *name, struct lodge_guest *g, u64 timeout_s, struct lodge_error *e)
+{
+	struct timespec nap = { 0, 100000000 };
+	u64 left = timeout_s * 10;
+	int r;
+
+	do {
+		nanosleep(&nap, NULL);
+		r = lodge_info(name, g, e);
+		if (r < 0)
+			return r;
+		if (llabs((long long)(g->memory_actual - g->memory_target)) <= 1 << 20)
+			return 0;
+	} while (left--);
+	return -ETIMEDOUT;
+}
+
+static int cmd_balloon(const struct command *c, int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct lodge_error why;
+	struct lodge_guest g;
+	struct words w;
+	u64 bytes;
+	int r;
+
+	r = parse(&w, c, argc, argv);
+	if (r >= 0)
+		return r;
+	if (w.size && size_parse(w.size, MIB, &bytes, &e) < 0)
+		return command_bad(&e);
+	if (lodge_info(w.name, &g, &why) < 0 || (w.size && lodge_balloon(w.name, bytes, &why) < 0))
+		return print_failure(&why);
+	r = w.size && !w.no_wait ? balloon_wait(w.name, &g, w.timeout_s, &why) : lodge_info(w.name, &g, &why);
+	if (r < 0 && r != -ETIMEDOUT)
+		return print_failure(&why);
+	if (w.json) {
+		print_guest_json(&g, "");
+		putchar('\n');
+	} else {
+		print_memory(&g);
+	}
+	if (!r)
+		return 0;
+	return g.balloon ? print_error("guest %s has not got there in %llu s; it may need the memory; lodge info %s "
+				       "tells how far it comes", w.name, (unsigned long long)w.timeout_s, w.name) :
+			   print_error("guest %s has no balloon driver; it keeps its memory", w.name);
 }
 
 static int cmd_log(const struct command *c, int argc, char **argv)
@@ -286,6 +353,28 @@ const struct command stop_command = {
 		{ 0 },
 	},
 	.run = cmd_stop,
+};
+
+const struct command balloon_command = {
+	.name = "balloon",
+	.summary = "take memory from a guest, and give it back",
+	.operands = "NAME [SIZE]",
+	.min = 1,
+	.max = 2,
+	.kind = OPERAND_GUEST,
+	.text = "Asks the guest to make do with SIZE of its memory (in MiB, or with a suffix), and\n"
+		"waits until it does. What it gives up is the host's until SIZE is raised again.\n"
+		"Without SIZE, tells how it stands.\n\n"
+		"Exit codes: 0 done, 1 the guest has not done it in time, or failed.\n",
+	.examples = "  lodge balloon web-1 256M\n  lodge balloon --json web-1\n",
+	.opts = (const struct opt[]) {
+		{ 'h', "help", NULL, "this text" },
+		{ OPT_JSON, "json", NULL, "an object, as lodge info prints it" },
+		{ OPT_NO_WAIT, "no-wait", NULL, "ask and return" },
+		{ OPT_WAIT, "timeout", "SECONDS", "how long to wait (default 60)" },
+		{ 0 },
+	},
+	.run = cmd_balloon,
 };
 
 const struct command log_command = {

@@ -106,7 +106,7 @@ static int count_words(const struct command *c, const struct command_args *a)
 			 a->word[0]);
 	else
 		snprintf(text, sizeof(text), "lodge %s takes %s%s; try: lodge %s --help", c->name,
-			 c->kind == OPERAND_GUEST ? "the NAME of a guest from lodge list" : c->operands,
+			 c->kind == OPERAND_GUEST && a->words < c->min ? "the NAME of a guest from lodge list" : c->operands,
 			 a->words > c->max ? " and no more" : "", c->name);
 	complain(text);
 	return OPTS_BAD;
@@ -125,7 +125,7 @@ int command_next(const struct command *c, struct command_args *a)
 				a->word[a->words] = a->opts.arg;
 			if (++a->words > c->max)
 				return count_words(c, a);
-			if (c->kind != OPERAND_GUEST || name_valid(a->opts.arg))
+			if (c->kind != OPERAND_GUEST || a->words > 1 || name_valid(a->opts.arg))
 				break;
 			err_set(&e, EINVAL, "'%s' is no name of a guest", a->opts.arg);
 			command_bad(&e);

@@ -11,6 +11,7 @@
 #define COMMAND_WORDS 4
 #define COMMAND_EXIT_USAGE 2
 
+/* What the operands are; of guests only the first one, and its name is checked. */
 enum operand_kind { OPERAND_NONE, OPERAND_FILE, OPERAND_GUEST };
 
 struct command {

@@ -62,6 +62,10 @@ int lodge_info(const char *name, struct lodge_guest *g, struct lodge_error *err)
 	text_of(o, "kernel", g->kernel, sizeof(g->kernel));
 	g->pid = number_of(o, "pid");
 	g->memory = number_of(o, "memory");
+	g->memory_target = number_of(o, "memory_target");
+	g->memory_actual = number_of(o, "memory_actual");
+	g->reported = number_of(o, "reported");
+	g->balloon = number_of(o, "balloon");
 	g->cpus = number_of(o, "cpus");
 	g->uptime_ms = number_of(o, "uptime_ms");
 	g->exits = number_of(o, "exits");
@@ -157,6 +161,16 @@ int lodge_pause(const char *name, struct lodge_error *err)
 int lodge_resume(const char *name, struct lodge_error *err)
 {
 	return client_call(name, "{\"cmd\":\"resume\"}", NULL, err);
+}
+
+int lodge_balloon(const char *name, uint64_t bytes, struct lodge_error *err)
+{
+	char rq[80];
+
+	if (bytes > INT64_MAX)
+		return client_error(err, EINVAL, "no guest has %llu bytes", (unsigned long long)bytes);
+	snprintf(rq, sizeof(rq), "{\"cmd\":\"balloon\",\"memory\":%llu}", (unsigned long long)bytes);
+	return client_call(name, rq, NULL, err);
 }
 
 int lodge_wait(const char *name, int timeout_ms, struct lodge_error *err)

@@ -20,10 +20,12 @@
 
 #include "common/log.h"
 #include "common/rundir.h"
+#include "virtio/virtio_balloon.h"
 
 #define CLIENTS 16
 #define LINE_MAX_LEN 1024
 #define LOG_ROOM (64 * 1024)
+#define BALLOON_LEAST (16 * MIB)	/* less, and the guest only fights for its life */
 
 struct client {
 	struct control *c;
@@ -122,6 +124,22 @@ static const char *state_name(enum machine_state s)
 	}
 }
 
+/* What the guest may use, and does: all but what the balloon holds. */
+static void add_memory(struct control *c, struct json_object *o)
+{
+	struct virtio_dev *balloon = devices_balloon(c->devices);
+	struct virtio_balloon_stats st;
+	u64 held;
+
+	virtio_balloon_stats(balloon, &st);
+	held = st.actual_bytes < c->cfg.mem ? st.actual_bytes : c->cfg.mem;
+	json_object_object_add(o, "memory", json_object_new_int64(c->cfg.mem));
+	json_object_object_add(o, "memory_target", json_object_new_int64(c->cfg.mem - st.target_bytes));
+	json_object_object_add(o, "memory_actual", json_object_new_int64(c->cfg.mem - held));
+	json_object_object_add(o, "reported", json_object_new_int64(st.reported_bytes));
+	json_object_object_add(o, "balloon", json_object_new_boolean(virtio_dev_live(balloon)));
+}
+
 static void do_info(struct client *cl, struct json_object *rq)
 {
 	struct control *c = cl->c;
@@ -137,7 +155,7 @@ static void do_info(struct client *cl, struct json_object *rq)
 	json_object_object_add(o, "pid", json_object_new_int(getpid()));
 	json_object_object_add(o, "state",
 			       json_object_new_string(state_name(machine_state(c->m))));
-	json_object_object_add(o, "memory", json_object_new_int64(c->cfg.mem));
+	add_memory(c, o);
 	json_object_object_add(o, "cpus", json_object_new_int(c->cfg.cpus));
 	json_object_object_add(o, "uptime_ms", json_object_new_int64(ms));
 	json_object_object_add(o, "exits", json_object_new_int64(machine_exits(c->m)));
@@ -214,6 +232,22 @@ static void do_console(struct client *cl, struct json_object *rq)
 		close(fd);
 }
 
+static void do_balloon(struct client *cl, struct json_object *rq)
+{
+	struct control *c = cl->c;
+	struct json_object *v;
+	s64 bytes = -1;
+
+	if (json_object_object_get_ex(rq, "memory", &v) && json_object_is_type(v, json_type_int))
+		bytes = json_object_get_int64(v);
+	if (bytes < (s64)BALLOON_LEAST || (u64)bytes > c->cfg.mem) {
+		refuse(cl, EINVAL, "memory must be from 16 MiB to all that the guest was given");
+		return;
+	}
+	virtio_balloon_set_target(devices_balloon(c->devices), c->cfg.mem - bytes);
+	answer(cl, ok());
+}
+
 static unsigned int number_of(struct json_object *rq, const char *key)
 {
 	struct json_object *v;
@@ -244,6 +278,7 @@ static const struct {
 	{ "info", do_info },	 { "stop", do_stop }, { "kill", do_kill },
 	{ "pause", do_pause },	 { "log", do_log },   { "resume", do_resume },
 	{ "console", do_console }, { "resize", do_resize },
+	{ "balloon", do_balloon },
 };
 
 static void serve_line(struct client *cl, const char *line)

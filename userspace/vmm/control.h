@@ -7,6 +7,7 @@
  *   {"cmd":"kill"}                   ends the process
  *   {"cmd":"pause"} {"cmd":"resume"}
  *   {"cmd":"resize","cols":C,"rows":R}
+ *   {"cmd":"balloon","memory":BYTES} asks the guest to make do with that much
  *   {"cmd":"log"}                    {"ok":true,"length":N}, then N bytes
  *   {"cmd":"console"}                {"ok":true}, then the console both ways
  *
