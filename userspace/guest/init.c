@@ -3,7 +3,7 @@
  * The guest's init for `lodge run -- COMMAND`: a static program that is the first process.
  *
  * It loads the modules that were packed with it, mounts the kernel's file systems, enters the
- * root disk if there is one, connects the command to the channel, and reports its exit status as
+ * root disk if there is one, gives the network card an address, connects the command to the channel, and reports its exit status as
  * the last thing before power-off. Everything it says itself goes through the channel, or to
  * the console before there is one.
  */
@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "guest/network.h"
 #include "vmm/exec_wire.h"
 
 #define MODULE_COMPRESSED 4	/* MODULE_INIT_COMPRESSED_FILE */
@@ -413,6 +414,16 @@ static void watch(struct job *j)
 	}
 }
 
+/* A command that needs no network must not fail for want of one, so this is told and no more. */
+static void start_network(bool foreign_root)
+{
+	const char *what;
+	int r = network_up(foreign_root, &what);
+
+	if (r < 0)
+		say("the command has no network: %s: %s", what, strerror(-r));
+}
+
 static void on_child(int sig)
 {
 	(void)sig;	/* only to end poll() */
@@ -459,6 +470,7 @@ int main(void)
 		enter_root(root);
 	mount_one("tmpfs", "/run");
 	mount_one("tmpfs", "/tmp");
+	start_network(*root);
 	send_frame(EXEC_HELLO, "", 0);
 	start(&job, words);
 	watch(&job);
