@@ -5,6 +5,7 @@
 # shellcheck shell=dash
 n=0 failed=0
 lodge=${LODGE:-$(dirname "$0")/../../build/lodge}
+doc=$(dirname "$0")/../../userspace/doc
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export LODGE_RUN_DIR="$work/run"
@@ -109,6 +110,19 @@ while read -r c; do
 	complete_word lodge $c --h | grep -qx -- --help &&
 		complete_word lodge $c -- | sort | diff "$work/options" - >"$work/out"
 	result $? "completion knows the options of $c" "$(cat "$work/out")"
+	page=$doc/lodge-${c%% *}.1
+	[ -e "$page" ] && target=$(sed -n 's|^\.so man1/||p' "$page") && page=$doc/${target:-${page##*/}}
+	if [ "${c%% *}" = img ] && [ ! -e "$page" ]; then
+		n=$((n + 1))
+		echo "ok $n - the manual page of $c has all its options # SKIP there is no such page yet"
+		continue
+	fi
+	grep -v '^\.\\"' "$page" 2>/dev/null | sed 's/\\-/-/g' >"$work/page"
+	while read -r o; do
+		grep -q -e "$o\b" "$work/page" || echo "$o"
+	done <"$work/options" >"$work/out"
+	[ -s "$work/page" ] && [ ! -s "$work/out" ]
+	result $? "the manual page of $c has all its options" "$page: $(cat "$work/out")"
 done <"$work/all"
 [ "$(complete_word lodge run --on-panic st)" = stay ]
 result $? "completion of an option's choices"
