@@ -39,8 +39,10 @@ static void *thread_main(void *arg)
 int thread_start(pthread_t *t, const char *name, enum thread_role role, void *(*fn)(void *),
 		 void *ctx)
 {
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT };
 	struct start *s = calloc(1, sizeof(*s));
 	sigset_t all, old;
+	unsigned int i;
 	pthread_attr_t attr;
 	int r;
 
@@ -52,7 +54,10 @@ int thread_start(pthread_t *t, const char *name, enum thread_role role, void *(*
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	/* A fault's own signal must find its handler, whichever thread it is. */
 	sigfillset(&all);
+	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigdelset(&all, faults[i]);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	r = pthread_create(t, &attr, thread_main, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

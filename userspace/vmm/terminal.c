@@ -3,8 +3,9 @@
  * Raw mode and its end.
  *
  * Orderly ends call terminal_restore(). The rest is caught here: atexit() for exit(), and a
- * handler for the signals that kill by fault, which restores and lets the default action follow
- * (tcsetattr is async-signal-safe). Nothing helps against SIGKILL.
+ * handler for the signals that would kill, by a fault or because somebody sent them, which restores
+ * and lets the default action follow (tcsetattr is async-signal-safe, and each thread's filter lets
+ * it pass). Nothing helps against SIGKILL, nor when a filter kills.
  */
 #include "vmm/terminal.h"
 
@@ -47,7 +48,10 @@ static void on_fatal(int sig)
 
 int terminal_raw(int fd)
 {
-	static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
+	static const int fatal[] = {
+		SIGSEGV, SIGBUS,  SIGILL,    SIGFPE,	SIGABRT, SIGSYS,  SIGTRAP, SIGUSR1,
+		SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF,	SIGXCPU, SIGXFSZ, SIGPWR,  SIGIO,
+	};
 	static bool installed;
 	struct sigaction sa = { .sa_handler = on_fatal, .sa_flags = SA_RESETHAND | SA_NODEFER };
 	struct termios raw;
