@@ -60,6 +60,17 @@ expect 4 'doctor' "a device that is not there" "$lodge" run --device "$work/none
 expect 4 'no hypervisor' "a device that is something else" "$lodge" run --device /dev/null -k "$work/noise"
 expect 0 '"memory": 134217728' "--dry-run --json needs no device" \
 	"$lodge" run --dry-run --json -m 128 -k "$work/noise"
+truncate -s 1M "$work/disk.raw"
+"$lodge" run --dry-run --json -m 128 -c 3 -k "$work/noise" --name plan --ring packed "$work/disk.raw" \
+	--disk "$work/disk.raw,readonly=on" --net user --net tap,ifname=lt0 -- echo 'a "b"' >"$work/out" 2>&1
+python3 -c 'import json, sys
+p = json.load(open(sys.argv[1]))
+assert p["name"] == "plan" and p["cpus"] == 3 and p["memory"] == 128 << 20 and p["ring"] == "packed"
+assert len(p["disks"]) == 2 and p["nets"] == ["user", "tap,ifname=lt0"] and p["command"] == ["echo", "a \"b\""]
+assert "rdinit=" in p["cmdline"] and p["initrd"] is None' "$work/out" 2>"$work/err"
+result $? "--dry-run --json tells all of the plan" "$(cat "$work/out" "$work/err")"
+expect 3 "disk $work/none" "--dry-run finds a disk missing" "$lodge" run --dry-run -k "$work/noise" "$work/none"
+expect 3 'tup' "--dry-run finds a network misspelt" "$lodge" run --dry-run -k "$work/noise" --net tup
 expect 0 '^\[\]' "list --json without guests" "$lodge" list --json
 expect 1 'no guest named' "info of no guest" "$lodge" info nobody
 expect 2 'NAME of a guest' "stop without a name" "$lodge" stop

@@ -429,27 +429,3 @@ void control_destroy(struct control *c)
 		close(c->fd);
 	free(c);
 }
-
-int control_print_plan(const char *name, const char *device, const char *kernel,
-		       const char *initrd, const char *cmdline, u64 mem, unsigned int cpus,
-		       const char *const *disk, unsigned int disks)
-{
-	struct json_object *o = json_object_new_object();
-	struct json_object *list = json_object_new_array();
-	unsigned int i;
-
-	json_object_object_add(o, "name", json_object_new_string(name));
-	json_object_object_add(o, "device", json_object_new_string(device));
-	json_object_object_add(o, "kernel", json_object_new_string(kernel));
-	json_object_object_add(o, "initrd", initrd ? json_object_new_string(initrd) : NULL);
-	json_object_object_add(o, "cmdline", json_object_new_string(cmdline));
-	json_object_object_add(o, "memory", json_object_new_int64(mem));
-	json_object_object_add(o, "cpus", json_object_new_int(cpus));
-	for (i = 0; i < disks; i++)
-		json_object_array_add(list, json_object_new_string(disk[i]));
-	json_object_object_add(o, "disks", list);
-	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-						     JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
-	return LODGE_EXIT_OFF;
-}

@@ -37,9 +37,5 @@ struct control *control_create(struct loop *loop, struct machine *m, struct cons
 			       struct devices *devices, const struct control_config *cfg,
 			       const struct control_ops *ops, void *ctx, struct err *e);
 void control_destroy(struct control *c);
-/* What --dry-run --json prints. Returns an exit code. */
-int control_print_plan(const char *name, const char *device, const char *kernel,
-		       const char *initrd, const char *cmdline, u64 mem, unsigned int cpus,
-		       const char *const *disk, unsigned int disks);
 
 #endif

@@ -149,18 +149,44 @@ static int add_consoles(struct devices *d, struct err *e)
 
 /* ---- disks ---- */
 
+static struct block *open_disk(const char *spec, unsigned int flags, struct err *e)
+{
+	char *why = NULL;
+	struct block *b = block_open(spec, flags, &why);
+
+	if (!b)
+		err_set(e, errno ? errno : EIO, "disk %s: %s", spec, why ? why : "cannot be opened");
+	free(why);
+	return b;
+}
+
+int devices_check(const struct run_options *o, struct err *e)
+{
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < o->disks; i++) {
+		struct block *b = open_disk(o->disk[i], BLOCK_O_RDONLY, e);
+
+		if (!b)
+			return -EIO;
+		block_close(b);
+	}
+	for (i = 0; i < o->nets; i++) {
+		r = devices_net_check(o->net[i], e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int add_disk(struct devices *d, const char *spec, struct err *e)
 {
 	struct virtio_blk_opts opts = { 0 };
-	char *why = NULL;
-	struct block *b;
+	struct block *b = open_disk(spec, 0, e);
 
-	b = block_open(spec, 0, &why);
-	if (!b) {
-		err_set(e, errno ? errno : EIO, "disk %s: %s", spec, why ? why : "cannot be opened");
-		free(why);
+	if (!b)
 		return -EIO;
-	}
 	d->block[d->blocks++] = b;
 	opts.queues = d->o->cpus < 4 ? d->o->cpus : 4;
 	opts.flags = ring_flags(d->o);

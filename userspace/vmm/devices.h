@@ -18,6 +18,8 @@ struct virtio_dev;
  */
 typedef size_t devices_exec_fn(void *ctx, const void *data, size_t len, bool may_wait);
 
+/* Whether disks and networks can be had, without taking or changing them. 0 or -errno. */
+int devices_check(const struct run_options *o, struct err *e);
 struct devices *devices_create(struct board *board, const struct run_options *o,
 			       devices_exec_fn *exec, void *ctx, struct err *e);
 /* After machine_destroy(): PCI devices belong to the bus; what they used is freed here. */

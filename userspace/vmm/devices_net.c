@@ -10,6 +10,13 @@
 #include "net/net.h"
 #include "virtio/virtio_net.h"
 
+int devices_net_check(const char *text, struct err *e)
+{
+	struct net_spec spec;
+
+	return net_spec_parse(text, &spec, e);
+}
+
 static int add_card(struct board *board, const struct run_options *o, const char *text,
 		    struct err *e)
 {

@@ -8,6 +8,8 @@
 #include "board/board.h"
 #include "vmm/run.h"
 
+/* Whether --net text makes sense; nothing of the host is touched. 0 or -EINVAL. */
+int devices_net_check(const char *text, struct err *e);
 /* Cards and back ends belong to the PCI bus afterwards. */
 int devices_net_create(struct board *board, const struct run_options *o, struct err *e);
 

@@ -25,6 +25,7 @@
 #include "vmm/devices.h"
 #include "vmm/exec.h"
 #include "vmm/machine.h"
+#include "vmm/plan.h"
 #include "vmm/terminal.h"
 #include "vmm/vcpu.h"
 
@@ -366,17 +367,6 @@ static int prepare_machine(struct run *r, struct err *e)
 	return machine_load(r->machine, e);
 }
 
-static void print_resolved(struct run *r)
-{
-	struct run_options *o = r->o;
-
-	fprintf(stderr, "# lodge run --device %s -k %s -m %lluM -c %u --name %s", o->device,
-		o->kernel, (unsigned long long)(o->mem / MIB), o->cpus, o->name);
-	if (o->initrd)
-		fprintf(stderr, " -i %s", o->initrd);
-	fprintf(stderr, " -p '%s'\n", r->cmdline);
-}
-
 static int prepare_outside(struct run *r, struct err *e)
 {
 	struct run_options *o = r->o;
@@ -392,7 +382,7 @@ static int prepare_outside(struct run *r, struct err *e)
 		loop_timer_arm(&r->timeout, o->timeout_s * 1000000000ULL, 0);
 	}
 	if (!o->quiet && !r->exec)
-		print_resolved(r);
+		plan_print_line(o, r->cmdline);
 	if (!o->quiet && !r->exec && tty)
 		fprintf(stderr, "# %s\n", console_hint);
 	r->console = console_create(r->loop, &con, &con_ops, r, e);
@@ -443,25 +433,13 @@ static int device_exit_code(const struct err *e)
 						       LODGE_EXIT_NO_DEVICE;
 }
 
-static int print_dry_run(struct run *r)
-{
-	struct run_options *o = r->o;
-
-	if (!o->json) {
-		print_resolved(r);
-		return 0;
-	}
-	return control_print_plan(o->name, o->device, o->kernel, o->initrd, r->cmdline, o->mem,
-				  o->cpus, o->disk, o->disks);
-}
-
 /* Returns the exit code of whatever failed, or 0. */
 static int prepare(struct run *r, struct err *e)
 {
 	if (prepare_files(r, e) < 0)
 		return LODGE_EXIT_CONFIG;
 	if (r->o->dry_run)
-		return 0;
+		return devices_check(r->o, e) < 0 ? LODGE_EXIT_CONFIG : 0;
 	if (kvm_open(&r->kvm, r->o->device, e) < 0)
 		return device_exit_code(e);
 	r->lock_fd = rundir_claim(r->o->name, e);
@@ -506,9 +484,12 @@ int run_guest(struct run_options *o)
 
 	code = prepare(&r, &e);
 	if (!code && o->dry_run) {
-		code = print_dry_run(&r);
+		if (o->json)
+			plan_print_json(o, r.cmdline);
+		else
+			plan_print_line(o, r.cmdline);
 		teardown(&r);
-		return code;
+		return LODGE_EXIT_OFF;
 	}
 	if (!code && (machine_start(r.machine, &e) < 0 || confine_enter(THREAD_CONTROL) < 0))
 		code = LODGE_EXIT_FAILURE;
