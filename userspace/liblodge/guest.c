@@ -180,8 +180,8 @@ int lodge_wait(const char *name, int timeout_ms, struct lodge_error *err)
 
 	while (rundir_alive(name)) {
 		if (timeout_ms >= 0 && waited >= timeout_ms)
-			return client_error(err, ETIMEDOUT, "guest %s still runs after %d ms", name,
-					    timeout_ms);
+			return client_error(err, ETIMEDOUT, "guest %s still runs after %g s", name,
+					    timeout_ms / 1000.0);
 		nanosleep(&nap, NULL);
 		waited += 50;
 	}
