@@ -4,8 +4,8 @@
 # resolver, on the user-mode network and on a bridge with a DHCP server; and runs
 # without where nobody answers.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd
-# NODES: kvm lodge
-# TIMEOUT: 300
+# NODES: lodge
+# TIMEOUT: 500
 # shellcheck shell=dash disable=SC2016
 n=0 failed=0
 node=${1:-${NODE:-/dev/lodge}}
@@ -37,7 +37,7 @@ command_in()
 {
 	net=$1
 	shift
-	timeout 100 lodge run --device "$node" -q -m 128 -k vmlinuz --net "$net" --timeout 90 \
+	timeout 200 lodge run --device "$node" -q -m 128 -k vmlinuz --net "$net" --timeout 180 \
 		-a no_timer_check -- "$@" </dev/null >out 2>err
 }
 
@@ -107,7 +107,7 @@ truncate -s 16M disk.raw
 mke2fs -F disk.raw >/dev/null 2>&1
 mkdir -p mnt
 mount -o loop disk.raw mnt && cp -a root/. mnt/ && umount mnt
-timeout 100 lodge run --device "$node" -q -m 128 -k vmlinuz --timeout 90 -a no_timer_check disk.raw -- cat /etc/resolv.conf \
+timeout 200 lodge run --device "$node" -q -m 128 -k vmlinuz --timeout 180 -a no_timer_check disk.raw -- cat /etc/resolv.conf \
 	</dev/null >out 2>err
 grep -q '^nameserver 10.0.2.3$' out
 result $? "a command on a root disk sees the network's resolver" "$(cat out err)"

@@ -7,7 +7,7 @@
  * at 't'.
  *
  * BOX: --smp 2 --file build/lodge
- * NODES: kvm lodge
+ * NODES: lodge
  * TIMEOUT: 240
  */
 #include <elf.h>

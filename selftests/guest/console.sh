@@ -3,7 +3,7 @@
 # console.sh - a guest's kernel speaks on two consoles, and its log is shown once:
 # before the virtio driver is there, and after, and through a restart.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh
-# NODES: kvm lodge
+# NODES: lodge
 # TIMEOUT: 180
 # shellcheck source=selftests/guest/guest.sh
 . ./guest.sh

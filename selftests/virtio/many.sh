@@ -4,7 +4,7 @@
 # zeroes written by one request; and the same with more devices than interrupt
 # pins, which they then share.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init --file /usr/sbin/blkdiscard
-# NODES: kvm lodge
+# NODES: lodge
 # TIMEOUT: 300
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
