@@ -111,6 +111,11 @@ bool cpuid_has(struct x86_vcpu *vcpu, enum cpuid_word w, int bit)
 	return vcpu->cpuid && (vcpu->cpuid->word[w] & (1u << bit));
 }
 
+bool cpuid_given(struct x86_vcpu *vcpu)
+{
+	return vcpu->cpuid && vcpu->cpuid->n;
+}
+
 u8 cpuid_maxphyaddr(struct x86_vcpu *vcpu)
 {
 	return vcpu->cpuid ? vcpu->cpuid->maxphyaddr : 36;

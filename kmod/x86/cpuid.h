@@ -24,6 +24,8 @@ bool cpuid_has(struct x86_vcpu *vcpu, enum cpuid_word w, int bit);
 u8 cpuid_maxphyaddr(struct x86_vcpu *vcpu);
 /* The guest was told that its processor is AMD's or Hygon's. */
 bool cpuid_is_amd(struct x86_vcpu *vcpu);
+/* Has the VMM said anything about CPUID? */
+bool cpuid_given(struct x86_vcpu *vcpu);
 /* May the guest use paravirtual feature @bit (KVM_FEATURE_*)?  Always yes unless KVM_CAP_ENFORCE_PV_FEATURE_CPUID. */
 bool cpuid_pv_allowed(struct x86_vcpu *vcpu, int bit);
 void cpuid_enforce_pv(struct x86_vcpu *vcpu, bool on);

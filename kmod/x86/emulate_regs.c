@@ -171,6 +171,36 @@ static int emulate_set_xcr0(struct emul_ctxt *c, u64 value)
 	return ctxt_gp(c, vcpu_set_xcr0(ctxt_vcpu(c), value));
 }
 
+static bool emulate_has(struct emul_ctxt *c, enum emul_feature feature)
+{
+	static const struct { u8 word, bit; } at[EMUL_NR_FEAT] = {
+		[EMUL_FEAT_CX8]		= { CPUW_1_EDX, 8 },
+		[EMUL_FEAT_CX16]	= { CPUW_1_ECX, 13 },
+		[EMUL_FEAT_CMOV]	= { CPUW_1_EDX, 15 },
+		[EMUL_FEAT_MMX]		= { CPUW_1_EDX, 23 },
+		[EMUL_FEAT_SSE]		= { CPUW_1_EDX, 25 },
+		[EMUL_FEAT_SSE2]	= { CPUW_1_EDX, 26 },
+		[EMUL_FEAT_SSE3]	= { CPUW_1_ECX, 0 },
+		[EMUL_FEAT_SSE41]	= { CPUW_1_ECX, 19 },
+		[EMUL_FEAT_SSE42]	= { CPUW_1_ECX, 20 },
+		[EMUL_FEAT_MOVBE]	= { CPUW_1_ECX, 22 },
+		[EMUL_FEAT_POPCNT]	= { CPUW_1_ECX, 23 },
+		[EMUL_FEAT_LZCNT]	= { CPUW_80000001_ECX, 5 },
+		[EMUL_FEAT_BMI1]	= { CPUW_7_EBX, 3 },
+		[EMUL_FEAT_AVX]		= { CPUW_1_ECX, 28 },
+		[EMUL_FEAT_AVX2]	= { CPUW_7_EBX, 5 },
+		[EMUL_FEAT_CLFLUSH]	= { CPUW_1_EDX, 19 },
+		[EMUL_FEAT_CLFLUSHOPT]	= { CPUW_7_EBX, 23 },
+		[EMUL_FEAT_CLWB]	= { CPUW_7_EBX, 24 },
+		[EMUL_FEAT_RDTSCP]	= { CPUW_80000001_EDX, 27 },
+		[EMUL_FEAT_SMAP]	= { CPUW_7_EBX, 20 },
+	};
+	struct x86_vcpu *vcpu = ctxt_vcpu(c);
+
+	/* A VMM that gives no CPUID at all takes the CPU as it is. */
+	return !cpuid_given(vcpu) || cpuid_has(vcpu, at[feature].word, at[feature].bit);
+}
+
 static void emulate_cpuid(struct emul_ctxt *c, u32 regs[4])
 {
 	cpuid_query(ctxt_vcpu(c), &regs[0], &regs[1], &regs[2], &regs[3]);
@@ -255,6 +285,7 @@ const struct emul_ops emulate_ops = {
 	.get_msr	= emulate_get_msr,
 	.set_msr	= emulate_set_msr,
 	.set_xcr0	= emulate_set_xcr0,
+	.has		= emulate_has,
 	.cpuid		= emulate_cpuid,
 	.hlt		= emulate_hlt,
 	.invlpg		= emulate_invlpg,

@@ -314,6 +314,11 @@ static int op_set_xcr0(struct emul_ctxt *ctxt, u64 value)
 	return chance(ctxt);
 }
 
+static bool op_has(struct emul_ctxt *ctxt, enum emul_feature feature)
+{
+	return !(machine_of(ctxt)->lacks >> feature & 1);
+}
+
 static void op_cpuid(struct emul_ctxt *ctxt, u32 regs[4])
 {
 	(void)ctxt;
@@ -388,7 +393,7 @@ const struct emul_ops machine_ops = {
 	.get_gdt = op_get_gdt, .set_gdt = op_set_gdt, .get_idt = op_get_idt, .set_idt = op_set_idt,
 	.get_cr = op_get_cr, .set_cr = op_set_cr, .get_dr = op_get_dr, .set_dr = op_set_dr,
 	.get_msr = op_get_msr, .set_msr = op_set_msr, .set_xcr0 = op_set_xcr0,
-	.cpuid = op_cpuid, .hlt = op_hlt, .invlpg = op_invlpg,
+	.has = op_has, .cpuid = op_cpuid, .hlt = op_hlt, .invlpg = op_invlpg,
 	.get_vec = op_get_vec, .set_vec = op_set_vec, .get_mmx = op_get_mmx, .set_mmx = op_set_mmx, .fpu = op_fpu,
 };
 

@@ -48,6 +48,7 @@ struct machine {
 	struct machine_io write_log[MACHINE_LOG], port_log[MACHINE_LOG];
 	unsigned int writes, port_writes;
 
+	u64 lacks;			/* bit n: the guest has not got enum emul_feature n */
 	u64 fault_seed;			/* not 0: ops answer with random failures */
 };
 

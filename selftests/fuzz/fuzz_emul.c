@@ -108,6 +108,8 @@ static void prepare(enum emul_mode mode)
 	m.late = take(1) & 1;
 	if (take(1) & 1)
 		m.fault_seed = take(4) | 1;
+	if (take(1) & 1)
+		m.lacks = take(4);
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)

@@ -532,6 +532,58 @@ START_TEST(pushes_use_the_stack_segments_width)
 }
 END_TEST
 
+static const struct { u8 feature; const char *bytes; u8 n; } features[] = {
+#define FEATURE(name, s) { EMUL_FEAT_##name, s, sizeof(s) - 1 }
+	FEATURE(CX8, "\x0f\xc7\x0b"), FEATURE(CX16, "\x48\x0f\xc7\x0b"), FEATURE(CMOV, "\x0f\x40\x03"), FEATURE(MMX, "\x0f\x6f\x03"),
+	FEATURE(MMX, "\x0f\x7f\x03"), FEATURE(MMX, "\x0f\x6e\x03"), FEATURE(MMX, "\x0f\x7e\x03"), FEATURE(SSE, "\x0f\xe7\x03"),
+	FEATURE(SSE, "\x0f\x10\x03"), FEATURE(SSE, "\xf3\x0f\x11\x03"), FEATURE(SSE, "\x0f\x28\x03"), FEATURE(SSE, "\x0f\x2b\x03"),
+	FEATURE(SSE2, "\x66\x0f\x10\x03"), FEATURE(SSE2, "\xf2\x0f\x10\x03"), FEATURE(SSE2, "\x66\x0f\x6f\x03"),
+	FEATURE(SSE2, "\xf3\x0f\x7f\x03"), FEATURE(SSE2, "\x66\x0f\xe7\x03"), FEATURE(SSE2, "\x66\x0f\xd6\x03"),
+	FEATURE(SSE2, "\x0f\xc3\x03"), FEATURE(SSE3, "\xf2\x0f\xf0\x03"), FEATURE(SSE41, "\x66\x0f\x38\x2a\x03"),
+	FEATURE(SSE42, "\xf2\x0f\x38\xf0\x03"), FEATURE(SSE42, "\xf2\x0f\x38\xf1\x03"), FEATURE(MOVBE, "\x0f\x38\xf0\x03"),
+	FEATURE(MOVBE, "\x66\x0f\x38\xf1\x03"), FEATURE(POPCNT, "\xf3\x0f\xb8\x03"), FEATURE(AVX, "\xc5\xf8\x10\x03"),
+	FEATURE(AVX, "\xc5\xfd\x6f\x03"), FEATURE(AVX2, "\xc4\xe2\x7d\x2a\x03"), FEATURE(AVX, "\xc4\xe2\x79\x2a\x03"),
+	FEATURE(CLFLUSH, "\x0f\xae\x3b"), FEATURE(CLFLUSHOPT, "\x66\x0f\xae\x3b"), FEATURE(CLWB, "\x66\x0f\xae\x33"),
+	FEATURE(RDTSCP, "\x0f\x01\xf9"), FEATURE(SMAP, "\x0f\x01\xca"),
+};
+
+START_TEST(a_feature_that_the_guest_lacks_is_ud)
+{
+	start(EMUL_LONG64);
+	c.regs[EMUL_RBX] = DATA;
+	ck_assert_int_eq(run(features[_i].bytes, features[_i].n), EMUL_OK);
+	start(EMUL_LONG64);
+	c.regs[EMUL_RBX] = DATA;
+	m.lacks = 1ull << features[_i].feature;
+	ck_assert_int_eq(run(features[_i].bytes, features[_i].n), EMUL_FAULT);
+	ck_assert_int_eq(c.exception.vector, EMUL_EXC_UD);
+	start(EMUL_LONG64);
+	c.regs[EMUL_RBX] = DATA;
+	m.lacks = ~(1ull << features[_i].feature | 1ull << EMUL_FEAT_AVX | 1ull << EMUL_FEAT_CX8);
+	ck_assert_int_eq(run(features[_i].bytes, features[_i].n), EMUL_OK);
+}
+END_TEST
+
+/* CPUs without LZCNT and BMI1 ignore the prefix. */
+START_TEST(lzcnt_and_tzcnt_fall_back_to_bsr_and_bsf)
+{
+	start(EMUL_LONG64);
+	c.regs[EMUL_RCX] = 0x1000;
+	ck_assert_int_eq(RUN("\xf3\x0f\xbd\xc1"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RAX], 19);
+	m.lacks = 1ull << EMUL_FEAT_LZCNT | 1ull << EMUL_FEAT_BMI1;
+	ck_assert_int_eq(RUN("\xf3\x0f\xbd\xc1"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RAX], 12);
+	c.regs[EMUL_RCX] = 0;
+	c.regs[EMUL_RAX] = 77;
+	ck_assert_int_eq(RUN("\xf3\x0f\xbc\xc1"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RAX], 77);
+	m.lacks = 0;
+	ck_assert_int_eq(RUN("\xf3\x0f\xbc\xc1"), EMUL_OK);
+	ck_assert_uint_eq(c.regs[EMUL_RAX], 32);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("emul");
@@ -557,6 +609,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, unaligned_movaps_is_gp);
 	tcase_add_test(tc, sixteen_bit_addressing);
 	tcase_add_test(tc, pushes_use_the_stack_segments_width);
+	tcase_add_loop_test(tc, a_feature_that_the_guest_lacks_is_ud, 0, ARRAY_SIZE(features));
+	tcase_add_test(tc, lzcnt_and_tzcnt_fall_back_to_bsr_and_bsf);
 	tcase_add_test(tc, uncovered_instruction_is_unhandled_not_ud);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("devices");

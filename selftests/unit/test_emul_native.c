@@ -136,6 +136,7 @@ static const struct form forms[] = {
 	{ "bsf", { 0x0f, 0xbc }, 2, 0, -1, RM, CF | OF | SF | AF | PF, 0, 0 }, { "bsr", { 0x0f, 0xbd }, 2, 0, -1, RM, CF | OF | SF | AF | PF, 0, 0 },
 	{ "tzcnt", { 0x0f, 0xbc }, 2, 0xf3, -1, RM, OF | SF | AF | PF, 0, 0 }, { "lzcnt", { 0x0f, 0xbd }, 2, 0xf3, -1, RM, OF | SF | AF | PF, 0, 0 },
 	{ "popcnt", { 0x0f, 0xb8 }, 2, 0xf3, -1, RM, 0, 0, 0 },
+	{ "crc32 r,rm8", { 0x0f, 0x38, 0xf0 }, 3, 0xf2, -1, RM, 0, 0, 0 }, { "crc32 r,rm", { 0x0f, 0x38, 0xf1 }, 3, 0xf2, -1, RM, 0, 0, 0 },
 	/* stack */
 	{ "push r", { 0x50 }, 1, 0, -1, F_66 | F_PLUSR | F_W, 0, 0, 0x57 }, { "pop r", { 0x58 }, 1, 0, -1, F_66 | F_PLUSR | F_W, 0, 0, 0x5f },
 	{ "push rm", { 0xff }, 1, 0, 6, RM, 0, 0, 0 }, { "pop rm", { 0x8f }, 1, 0, 0, RM, 0, S_POPM, 0 },
@@ -603,6 +604,12 @@ static void describe(const struct test *t, const char *what, char *text, size_t 
 		at += snprintf(text + at, size - at, " %02x", t->code[i]);
 }
 
+/* CMPS reads two operands; which of them is read first, and faults first, is up to the CPU. */
+static bool either_first(const struct test *t)
+{
+	return t->form->nop == 1 && (t->form->op[0] & 0xfe) == 0xa6;
+}
+
 static bool differs(const struct test *t, const struct native_state *n, const struct emul_ctxt *c, int r, char *text, size_t size)
 {
 	char what[200] = "";
@@ -615,7 +622,8 @@ static bool differs(const struct test *t, const struct native_state *n, const st
 	if (r == EMUL_FAULT ? c->exception.vector != n->vector : r != EMUL_OK || n->vector != -1)
 		snprintf(what, sizeof(what), "native vector %d error %llx cr2 %llx, emulator %d vector %d", n->vector,
 			 (u64)n->error, (u64)n->cr2, r, c->exception.vector);
-	else if (r == EMUL_FAULT && n->vector == 14 && (n->cr2 != c->exception.address || (n->error & 2) != (c->exception.error & 2)))
+	else if (r == EMUL_FAULT && n->vector == 14 &&
+		 ((n->cr2 != c->exception.address && !either_first(t)) || (n->error & 2) != (c->exception.error & 2)))
 		snprintf(what, sizeof(what), "native #PF at %llx error %llx, emulator %llx %x", (u64)n->cr2, (u64)n->error,
 			 c->exception.address, c->exception.error);
 	else if (r == EMUL_OK && n->rip != c->rip)

@@ -9,7 +9,7 @@
  */
 #include "insn.h"
 
-static u64 flags_of(u64 result, unsigned int n)
+u64 emul_result_flags(u64 result, unsigned int n)
 {
 	u64 flags = 0;
 
@@ -30,7 +30,7 @@ static u64 add(unsigned int n, u64 a, u64 b, u64 carry, u64 *flags)
 	unsigned int top = 8 * n - 1;
 
 	*flags &= ~FL_ARITH;
-	*flags |= flags_of(r, n) | (out >> top & 1) | ((a ^ b ^ r) & FL_AF);
+	*flags |= emul_result_flags(r, n) | (out >> top & 1) | ((a ^ b ^ r) & FL_AF);
 	if (((a ^ r) & (b ^ r)) >> top & 1)
 		*flags |= FL_OF;
 	return r & emul_mask(n);
@@ -43,7 +43,7 @@ static u64 subtract(unsigned int n, u64 a, u64 b, u64 borrow, u64 *flags)
 	unsigned int top = 8 * n - 1;
 
 	*flags &= ~FL_ARITH;
-	*flags |= flags_of(r, n) | (out >> top & 1) | ((a ^ b ^ r) & FL_AF);
+	*flags |= emul_result_flags(r, n) | (out >> top & 1) | ((a ^ b ^ r) & FL_AF);
 	if (((a ^ b) & (a ^ r)) >> top & 1)
 		*flags |= FL_OF;
 	return r & emul_mask(n);
@@ -51,7 +51,7 @@ static u64 subtract(unsigned int n, u64 a, u64 b, u64 borrow, u64 *flags)
 
 static u64 logic(unsigned int n, u64 r, u64 *flags)
 {
-	*flags = (*flags & ~FL_ARITH) | flags_of(r, n);
+	*flags = (*flags & ~FL_ARITH) | emul_result_flags(r, n);
 	return r & emul_mask(n);
 }
 
@@ -464,7 +464,7 @@ static int ascii_adjust(struct emul_ctxt *ctxt, bool subtract_it)
 	if (adjust)
 		ctxt->rflags |= FL_AF | FL_CF;
 	ax &= 0xff0f;
-	ctxt->rflags |= flags_of(ax, 1);
+	ctxt->rflags |= emul_result_flags(ax, 1);
 	set_ax(ctxt, ax);
 	return EMUL_OK;
 }
@@ -513,7 +513,7 @@ static int decimal_adjust(struct emul_ctxt *ctxt, bool subtract_it)
 	if (high)
 		al += subtract_it ? -0x60 : 0x60;
 	ctxt->rflags &= ~FL_ARITH;
-	ctxt->rflags |= flags_of(al, 1) | (half ? FL_AF : 0) | (high || (carry && subtract_it) ? FL_CF : 0);
+	ctxt->rflags |= emul_result_flags(al, 1) | (half ? FL_AF : 0) | (high || (carry && subtract_it) ? FL_CF : 0);
 	set_al(ctxt, al);
 	return EMUL_OK;
 }

@@ -1,26 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Shifts, rotates, double shifts, bit tests and bit scans.
+ * Shifts, rotates, double shifts, bit tests, bit scans and CRC32.
  *
  * Counts are masked to 5 bits (6 for 64-bit operands) before anything else; a masked count of zero changes no flag.  Undefined results
  * and flags get a fixed value: OF for counts other than 1 follows the formula for 1, AF stays clear after shifts, a double shift of a word
  * by more than 16 yields the bits of dst:src:dst, BSF and BSR of zero leave the destination alone (as AMD documents).
  */
 #include "insn.h"
-
-static u64 flags_of(u64 result, unsigned int n)
-{
-	u64 flags = 0;
-
-	result &= emul_mask(n);
-	if (!result)
-		flags |= FL_ZF;
-	if (result >> (8 * n - 1))
-		flags |= FL_SF;
-	if (emul_even_parity(result))
-		flags |= FL_PF;
-	return flags;
-}
 
 static u64 flag_if(u64 flag, u64 condition)
 {
@@ -91,7 +77,7 @@ static u64 shift(unsigned int op, unsigned int n, u64 a, unsigned int count, u64
 	}
 	r &= emul_mask(n);
 	*flags &= ~FL_ARITH;
-	*flags |= flags_of(r, n) | flag_if(FL_CF, carry) | flag_if(FL_OF, overflow);
+	*flags |= emul_result_flags(r, n) | flag_if(FL_CF, carry) | flag_if(FL_OF, overflow);
 	return r;
 }
 
@@ -167,7 +153,7 @@ static int double_shift(struct emul_ctxt *ctxt, bool left)
 		b = emul_reg_read(ctxt, d->reg, n);
 		result = left ? shift_left2(n, a, b, count, &carry) : shift_right2(n, a, b, count, &carry);
 		flags &= ~FL_ARITH;
-		flags |= flags_of(result, n) | carry | flag_if(FL_OF, (a ^ result) >> (8 * n - 1));
+		flags |= emul_result_flags(result, n) | carry | flag_if(FL_OF, (a ^ result) >> (8 * n - 1));
 	}
 	r = emul_rm_store(ctxt, n, a, result);
 	if (r)
@@ -273,14 +259,15 @@ static int zero_count(struct emul_ctxt *ctxt, bool leading)
 	return EMUL_OK;
 }
 
+/* A CPU that has them not ignores the prefix (APM 3 "LZCNT", "TZCNT"). */
 int emul_tzcnt(struct emul_ctxt *ctxt)
 {
-	return zero_count(ctxt, false);
+	return emul_has(ctxt, EMUL_FEAT_BMI1) ? zero_count(ctxt, false) : bit_scan(ctxt, false);
 }
 
 int emul_lzcnt(struct emul_ctxt *ctxt)
 {
-	return zero_count(ctxt, true);
+	return emul_has(ctxt, EMUL_FEAT_LZCNT) ? zero_count(ctxt, true) : bit_scan(ctxt, true);
 }
 
 int emul_popcnt(struct emul_ctxt *ctxt)
@@ -297,5 +284,23 @@ int emul_popcnt(struct emul_ctxt *ctxt)
 	for (; a; a &= a - 1)
 		count++;
 	emul_reg_write(ctxt, d->reg, d->bytes, count);
+	return EMUL_OK;
+}
+
+/* CRC32C: the polynomial 11EDC6F41h, bits reflected (SDM 2A "CRC32").  The destination has 32 bits, 64 with REX.W. */
+int emul_crc32(struct emul_ctxt *ctxt)
+{
+	const struct emul_insn *d = &ctxt->d;
+	unsigned int i;
+	u32 crc;
+	u64 a;
+	int r = emul_rm_read(ctxt, d->bytes, &a);
+
+	if (r)
+		return r;
+	crc = emul_reg_read(ctxt, d->reg, 4);
+	for (i = 0; i < 8 * d->bytes; i++, a >>= 1)
+		crc = (crc >> 1) ^ ((crc ^ a) & 1 ? 0x82f63b78 : 0);
+	emul_reg_write(ctxt, d->reg, d->rex & 8 ? 8 : 4, crc);
 	return EMUL_OK;
 }

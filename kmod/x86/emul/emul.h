@@ -155,6 +155,15 @@ enum emul_task_reason {
 	EMUL_TASK_CALL, EMUL_TASK_IRET, EMUL_TASK_JMP, EMUL_TASK_GATE,	/* the numbers of VMX exit qualifications */
 };
 
+/* What a guest may lack: its CPUID decides, not the CPU that it happens to run on. */
+enum emul_feature {
+	EMUL_FEAT_NONE,
+	EMUL_FEAT_CX8, EMUL_FEAT_CX16, EMUL_FEAT_CMOV, EMUL_FEAT_MMX, EMUL_FEAT_SSE, EMUL_FEAT_SSE2, EMUL_FEAT_SSE3, EMUL_FEAT_SSE41,
+	EMUL_FEAT_SSE42, EMUL_FEAT_MOVBE, EMUL_FEAT_POPCNT, EMUL_FEAT_LZCNT, EMUL_FEAT_BMI1, EMUL_FEAT_AVX, EMUL_FEAT_AVX2,
+	EMUL_FEAT_CLFLUSH, EMUL_FEAT_CLFLUSHOPT, EMUL_FEAT_CLWB, EMUL_FEAT_RDTSCP, EMUL_FEAT_SMAP,
+	EMUL_NR_FEAT
+};
+
 struct emul_ctxt;
 
 /*
@@ -194,6 +203,8 @@ struct emul_ops {
 	int (*set_xcr0)(struct emul_ctxt *ctxt, u64 value);		/* may be absent: XSETBV is unhandled */
 	int (*rdpmc)(struct emul_ctxt *ctxt, u32 index, u64 *value);	/* may be absent: #GP */
 
+	/* May be absent: the guest has everything.  An instruction that it has not got is #UD, LZCNT and TZCNT are BSR and BSF then. */
+	bool (*has)(struct emul_ctxt *ctxt, enum emul_feature feature);
 	void (*cpuid)(struct emul_ctxt *ctxt, u32 regs[4]);	/* in: [0] EAX, [2] ECX (order EAX EBX ECX EDX) */
 	int (*hlt)(struct emul_ctxt *ctxt);			/* rip is moved on by the emulator */
 	int (*wbinvd)(struct emul_ctxt *ctxt);			/* may be absent: nothing to do */

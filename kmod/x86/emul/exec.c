@@ -18,6 +18,16 @@ void emul_reset(struct emul_ctxt *ctxt)
 	ctxt->opaque = opaque;
 }
 
+/* The features that the instruction needs, as its encoding has it. */
+static bool exec_has(struct emul_ctxt *ctxt)
+{
+	const struct emul_insn *d = &ctxt->d;
+
+	if (d->vex)
+		return emul_has(ctxt, EMUL_FEAT_AVX) && (!(d->op->flags & OP_AVX2 && d->vex_l) || emul_has(ctxt, EMUL_FEAT_AVX2));
+	return !d->op->feature || emul_has(ctxt, d->op->feature);
+}
+
 int emul_execute(struct emul_ctxt *ctxt)
 {
 	const struct emul_op *op = ctxt->d.op;
@@ -31,6 +41,8 @@ int emul_execute(struct emul_ctxt *ctxt)
 	ctxt->shadow = EMUL_SHADOW_NONE;
 	if (!op || !op->exec)
 		return EMUL_UNHANDLED;
+	if (!exec_has(ctxt))
+		return emul_ud(ctxt);
 	if (op->flags & OP_PRIV && ctxt->cpl)
 		return emul_gp0(ctxt);
 	ctxt->rflags &= ~FL_RF;
@@ -269,6 +281,8 @@ int emul_cmpxchg8b(struct emul_ctxt *ctxt)
 	u64 lo = 0, hi = 0, linear, flags = ctxt->rflags & ~FL_ZF;
 	int r;
 
+	if (half == 8 && !emul_has(ctxt, EMUL_FEAT_CX16))
+		return emul_ud(ctxt);
 	r = emul_linear(ctxt, d->seg, d->ea, half * 2, EMUL_ACC_WRITE, &linear);
 	if (!r && half == 8 && linear & 15)
 		r = emul_gp0(ctxt);

@@ -70,6 +70,7 @@
 #define OP_VEX		(1u << 17)	/* has a VEX form */
 #define OP_LOCK_CR8	(1u << 18)	/* LOCK is allowed: AMD's alternate encoding of CR8 */
 #define OP_AVX		(1u << 19)	/* VEX.vvvv must be all ones */
+#define OP_AVX2		(1u << 20)	/* the 256-bit VEX form needs AVX2 */
 
 #define OP_IMM_SHIFT	24
 #define OP_IMM_MASK	(15u << OP_IMM_SHIFT)
@@ -87,6 +88,7 @@ struct emul_op {
 	u32 flags;
 	int (*exec)(struct emul_ctxt *ctxt);	/* NULL: a real instruction, not covered */
 	const struct emul_op *sub;
+	u8 feature;		/* enum emul_feature that the legacy encoding needs; VEX needs AVX whatever it says */
 };
 
 extern const struct emul_op emul_optab_1byte[256];
@@ -125,6 +127,11 @@ static inline unsigned int emul_iopl(const struct emul_ctxt *ctxt)
 static inline bool emul_lma(struct emul_ctxt *ctxt)
 {
 	return ctxt->mode == EMUL_LONG64 || ctxt->ops->get_cr(ctxt, EMUL_EFER) & EFER_LMA;
+}
+
+static inline bool emul_has(struct emul_ctxt *ctxt, enum emul_feature feature)
+{
+	return !ctxt->ops->has || ctxt->ops->has(ctxt, feature);
 }
 
 static inline int emul_gp0(struct emul_ctxt *ctxt)
@@ -271,6 +278,7 @@ EMUL_HANDLER(emul_aad);
 EMUL_HANDLER(emul_daa);
 EMUL_HANDLER(emul_das);
 EMUL_HANDLER(emul_flag);
+u64 emul_result_flags(u64 result, unsigned int n);	/* ZF, SF and PF of a result of n bytes */
 u64 emul_alu_compute(unsigned int op, unsigned int n, u64 a, u64 b, u64 *flags);
 
 /* bits.c */
@@ -284,6 +292,7 @@ EMUL_HANDLER(emul_bsr);
 EMUL_HANDLER(emul_tzcnt);
 EMUL_HANDLER(emul_lzcnt);
 EMUL_HANDLER(emul_popcnt);
+EMUL_HANDLER(emul_crc32);
 
 /* flow.c */
 EMUL_HANDLER(emul_jcc8);

@@ -3,12 +3,17 @@
  * The opcode tables (APM 3 appendix A): for every opcode the format of what follows and who executes it.
  *
  * I(flags, handler) is an instruction that we execute, N(flags) a real one that we do not (EMUL_UNHANDLED, but its length is known),
- * U a hole in the map (#UD). G, M, R and P refer to a finer table: by ModRM.reg, by ModRM.reg and whether it is a register form, by
- * ModRM.rm, by mandatory prefix. Flags of a group and of its entry add up.
+ * U a hole in the map (#UD), F(feature, flags, handler) one that not every guest has.  G, M, R and P refer to a finer table: by
+ * ModRM.reg, by ModRM.reg and whether it is a register form, by ModRM.rm, by mandatory prefix.  Flags of a group and of its entry add up.
+ *
+ * Of the instructions that touch memory those are executed that compilers, kernels and firmware use to reach devices: integer
+ * instructions, string moves, CRC32, MOVNTI, and the plain and non-temporal moves of MMX, SSE and AVX.  Not x87 loads and stores, FXSAVE,
+ * MASKMOVDQU, arithmetic on vectors, AVX-512: no use of these on devices is known in Linux, SeaBIOS, OVMF, iPXE or GRUB.
  */
 #include "insn.h"
 
 #define I(f, h)		{ .flags = (f), .exec = (h) }
+#define F(n, f, h)	{ .flags = (f), .exec = (h), .feature = EMUL_FEAT_##n }
 #define N(f)		{ .flags = (f) }
 #define U		{ .flags = OP_UD }
 #define UM		{ .flags = OP_UD | OP_MODRM }
@@ -60,7 +65,7 @@ static const struct emul_op group6[8] = {
 
 static const struct emul_op group7_0[8] = { U, X4(N(0)), N(0), N(0), N(0) };
 static const struct emul_op group7_1[8] = {
-	I(OP_PRIV, emul_monitor), I(OP_PRIV, emul_mwait), I(OP_PRIV, emul_ac), I(OP_PRIV, emul_ac), U, U, U, N(0),
+	I(OP_PRIV, emul_monitor), I(OP_PRIV, emul_mwait), X2(F(SMAP, OP_PRIV, emul_ac)), U, U, U, N(0),
 };
 static const struct emul_op group7_2[8] = {
 	I(0, emul_xgetbv), I(OP_PRIV, emul_xsetbv), U, U, N(0), N(0), N(0), N(0),
@@ -68,7 +73,7 @@ static const struct emul_op group7_2[8] = {
 static const struct emul_op group7_3[8] = { X8(N(0)) };
 static const struct emul_op group7_5[8] = { X8(N(0)) };
 static const struct emul_op group7_7[8] = {
-	I(OP_ONLY64 | OP_PRIV, emul_swapgs), I(0, emul_rdtscp), N(0), N(0), N(0), N(0), N(0), N(0),
+	I(OP_ONLY64 | OP_PRIV, emul_swapgs), F(RDTSCP, 0, emul_rdtscp), N(0), N(0), N(0), N(0), N(0), N(0),
 };
 
 static const struct emul_op group7[16] = {
@@ -83,7 +88,7 @@ static const struct emul_op group8[8] = {
 };
 
 static const struct emul_op group9[16] = {
-	U, I(OP_LOCK, emul_cmpxchg8b), U, N(0), N(0), N(0), N(0), N(0),
+	U, F(CX8, OP_LOCK, emul_cmpxchg8b), U, N(0), N(0), N(0), N(0), N(0),
 	U, U, U, U, U, U, N(0), N(0),
 };
 
@@ -92,8 +97,8 @@ static const struct emul_op group11[8] = {
 };
 
 static const struct emul_op group15_f3[8] = { X4(I(OP_ONLY64, emul_fsgsbase)), N(0), N(0), N(0), N(0) };
-static const struct emul_op group15_clwb[4] = { N(0), I(0, emul_clflush), N(0), N(0) };
-static const struct emul_op group15_clflush[4] = { I(0, emul_clflush), I(0, emul_clflush), N(0), N(0) };
+static const struct emul_op group15_clwb[4] = { N(0), F(CLWB, 0, emul_clflush), N(0), N(0) };
+static const struct emul_op group15_clflush[4] = { F(CLFLUSH, 0, emul_clflush), F(CLFLUSHOPT, 0, emul_clflush), N(0), N(0) };
 static const struct emul_op group15_r0[4] = { U, U, G(0, group15_f3), U };
 static const struct emul_op group15_r5[4] = { I(0, emul_nop), N(0), N(0), N(0) };
 
@@ -125,32 +130,38 @@ static const struct emul_op x87_df[16] = {
 };
 
 /* Vector moves: no prefix, 66, F3, F2. */
-#define V(f, h)		I(OP_VEX | (f), h)
-#define VA(f, h)	I(OP_VEX | OP_AVX | (f), h)
-static const struct emul_op v10[4] = { X2(VA(0, emul_vmov_load)), X2(V(0, emul_vmov_scalar_load)) };
-static const struct emul_op v11[4] = { X2(VA(0, emul_vmov_store)), X2(V(0, emul_vmov_scalar_store)) };
-static const struct emul_op v12[4] = { V(0, emul_vmovl_load), V(OP_MEM, emul_vmovl_load), N(0), N(0) };
-static const struct emul_op v13[4] = { X2(VA(OP_MEM, emul_vmovl_store)), U, U };
-static const struct emul_op v16[4] = { V(0, emul_vmovh_load), V(OP_MEM, emul_vmovh_load), N(0), U };
-static const struct emul_op v17[4] = { X2(VA(OP_MEM, emul_vmovh_store)), U, U };
-static const struct emul_op v28[4] = { X2(VA(0, emul_vmova_load)), U, U };
-static const struct emul_op v29[4] = { X2(VA(0, emul_vmova_store)), U, U };
-static const struct emul_op v2b[4] = { X2(VA(OP_MEM, emul_vmova_store)), N(OP_MEM), N(OP_MEM) };
-static const struct emul_op v6e[4] = { I(0, emul_mmx_movd_load), VA(0, emul_vmovd_load), U, U };
-static const struct emul_op v7e[4] = { I(0, emul_mmx_movd_store), VA(0, emul_vmovd_store), VA(0, emul_vmovq_load), U };
-static const struct emul_op v6f[4] = { I(0, emul_mmx_load), VA(0, emul_vmova_load), VA(0, emul_vmov_load), U };
-static const struct emul_op v7f[4] = { I(0, emul_mmx_store), VA(0, emul_vmova_store), VA(0, emul_vmov_store), U };
-static const struct emul_op vd6[4] = { U, VA(0, emul_vmovq_store), N(OP_REG), N(OP_REG) };
-static const struct emul_op ve7[4] = { I(OP_MEM, emul_mmx_store), VA(OP_MEM, emul_vmova_store), U, U };
-static const struct emul_op vf0[4] = { U, U, U, VA(OP_MEM, emul_vmov_load) };
-static const struct emul_op v2a38[4] = { U, VA(OP_MEM, emul_vmova_load), U, U };
+#define V(n, f, h)	F(n, OP_VEX | (f), h)
+#define VA(n, f, h)	F(n, OP_VEX | OP_AVX | (f), h)
+static const struct emul_op v10[4] = {
+	VA(SSE, 0, emul_vmov_load), VA(SSE2, 0, emul_vmov_load), V(SSE, 0, emul_vmov_scalar_load), V(SSE2, 0, emul_vmov_scalar_load),
+};
+static const struct emul_op v11[4] = {
+	VA(SSE, 0, emul_vmov_store), VA(SSE2, 0, emul_vmov_store), V(SSE, 0, emul_vmov_scalar_store), V(SSE2, 0, emul_vmov_scalar_store),
+};
+static const struct emul_op v12[4] = { V(SSE, 0, emul_vmovl_load), V(SSE2, OP_MEM, emul_vmovl_load), N(0), N(0) };
+static const struct emul_op v13[4] = { VA(SSE, OP_MEM, emul_vmovl_store), VA(SSE2, OP_MEM, emul_vmovl_store), U, U };
+static const struct emul_op v16[4] = { V(SSE, 0, emul_vmovh_load), V(SSE2, OP_MEM, emul_vmovh_load), N(0), U };
+static const struct emul_op v17[4] = { VA(SSE, OP_MEM, emul_vmovh_store), VA(SSE2, OP_MEM, emul_vmovh_store), U, U };
+static const struct emul_op v28[4] = { VA(SSE, 0, emul_vmova_load), VA(SSE2, 0, emul_vmova_load), U, U };
+static const struct emul_op v29[4] = { VA(SSE, 0, emul_vmova_store), VA(SSE2, 0, emul_vmova_store), U, U };
+static const struct emul_op v2b[4] = { VA(SSE, OP_MEM, emul_vmova_store), VA(SSE2, OP_MEM, emul_vmova_store), N(OP_MEM), N(OP_MEM) };
+static const struct emul_op v6e[4] = { F(MMX, 0, emul_mmx_movd_load), VA(SSE2, 0, emul_vmovd_load), U, U };
+static const struct emul_op v7e[4] = {
+	F(MMX, 0, emul_mmx_movd_store), VA(SSE2, 0, emul_vmovd_store), VA(SSE2, 0, emul_vmovq_load), U,
+};
+static const struct emul_op v6f[4] = { F(MMX, 0, emul_mmx_load), VA(SSE2, 0, emul_vmova_load), VA(SSE2, 0, emul_vmov_load), U };
+static const struct emul_op v7f[4] = { F(MMX, 0, emul_mmx_store), VA(SSE2, 0, emul_vmova_store), VA(SSE2, 0, emul_vmov_store), U };
+static const struct emul_op vd6[4] = { U, VA(SSE2, 0, emul_vmovq_store), N(OP_REG), N(OP_REG) };
+static const struct emul_op ve7[4] = { F(SSE, OP_MEM, emul_mmx_store), VA(SSE2, OP_MEM, emul_vmova_store), U, U };
+static const struct emul_op vf0[4] = { U, U, U, VA(SSE3, OP_MEM, emul_vmov_load) };
+static const struct emul_op v2a38[4] = { U, VA(SSE41, OP_MEM | OP_AVX2, emul_vmova_load), U, U };
 
 static const struct emul_op bsf_col[4] = { X2(I(0, emul_bsf)), I(0, emul_tzcnt), I(0, emul_bsf) };
 static const struct emul_op bsr_col[4] = { X2(I(0, emul_bsr)), I(0, emul_lzcnt), I(0, emul_bsr) };
-static const struct emul_op popcnt_col[4] = { X2(UM), I(0, emul_popcnt), UM };
-static const struct emul_op movnti_col[4] = { I(OP_MEM, emul_movnti), U, U, U };
+static const struct emul_op popcnt_col[4] = { X2(UM), F(POPCNT, 0, emul_popcnt), UM };
+static const struct emul_op movnti_col[4] = { F(SSE2, OP_MEM, emul_movnti), U, U, U };
 static const struct emul_op sse4a_78[4] = { N(0), N(OP_IMMSSE4A), N(0), N(OP_IMMSSE4A) };
-static const struct emul_op movbe_load_col[4] = { X2(I(OP_MEM, emul_movbe)), N(0), N(0) };
+static const struct emul_op movbe_load_col[4] = { X2(F(MOVBE, OP_MEM, emul_movbe)), N(0), F(SSE42, OP_BYTE, emul_crc32) };
 
 const struct emul_op emul_optab_1byte[256] = {
 	/* 00 */ ALU(OP_LOCK), PUSH_POP, ALU(OP_LOCK), I(OP_INV64, emul_push_sreg), N(0),
@@ -204,7 +215,7 @@ const struct emul_op emul_optab_0f[256] = {
 		 I(OP_MODRM | OP_NOMOD | OP_PRIV | OP_LOCK_CR8, emul_mov_cr_r), I(OP_MODRM | OP_NOMOD | OP_PRIV, emul_mov_dr_r), X4(U),
 		 P(0, v28), P(0, v29), N(OP_MODRM), P(0, v2b), X4(N(OP_MODRM)),
 	/* 30 */ I(OP_PRIV, emul_wrmsr), I(0, emul_rdtsc), I(OP_PRIV, emul_rdmsr), I(0, emul_rdpmc), N(0), N(0), U, U, X8(U),
-	/* 40 */ X16(I(OP_MODRM, emul_cmovcc)),
+	/* 40 */ X16(F(CMOV, OP_MODRM, emul_cmovcc)),
 	/* 50 */ SSE8, SSE8,
 	/* 60 */ SSE8, X4(N(OP_MODRM)), N(OP_MODRM), N(OP_MODRM), P(0, v6e), P(0, v6f),
 	/* 70 */ X4(N(OP_MODRM | OP_IMM8)), X2(N(OP_MODRM)), N(OP_MODRM), N(0),
