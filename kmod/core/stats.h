@@ -23,8 +23,8 @@ struct lodge_vcpu;
 	X(halt_wait_ns, NS) X(io_exits, COUNT) X(mmio_exits, COUNT) X(signal_exits, COUNT) X(irq_exits, COUNT) \
 	X(irq_injections, COUNT) X(nmi_injections, COUNT) X(irq_window_exits, COUNT) X(nmi_window_exits, COUNT) \
 	X(request_irq_exits, COUNT) X(hypercalls, COUNT) X(insn_emulation, COUNT) X(insn_emulation_fail, COUNT) \
-	X(exceptions, COUNT) X(pf_taken, COUNT) X(pf_fixed, COUNT) X(pf_mmio, COUNT) X(tlb_flush, COUNT) X(invlpg, COUNT) \
-	X(msr_exits, COUNT) X(cpuid_exits, COUNT) X(preemption_reported, COUNT) X(guest_mode, FLAG)
+	X(exceptions, COUNT) X(pf_taken, COUNT) X(pf_fixed, COUNT) X(pf_fast, COUNT) X(pf_mmio, COUNT) X(tlb_flush, COUNT) \
+	X(invlpg, COUNT) X(msr_exits, COUNT) X(cpuid_exits, COUNT) X(preemption_reported, COUNT) X(guest_mode, FLAG)
 
 #define LODGE_STAT_FIELD(name, kind) name,
 struct lodge_vm_stats { u64 LODGE_VM_STATS(LODGE_STAT_FIELD) unused; };

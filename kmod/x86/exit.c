@@ -251,13 +251,19 @@ static int exit_stage2(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
 	unsigned int access = (e->u.s2.read ? STAGE2_READ : 0) | (e->u.s2.write ? STAGE2_WRITE : 0) |
 			      (e->u.s2.fetch ? STAGE2_EXEC : 0);
+	struct stage2 *stage2 = &x86_vcpu_vm(vcpu)->stage2;
 	int r;
 
 	if (vcpu->lapic && lapic_claims(vcpu->lapic, e->u.s2.gpa))
 		return exit_device(vcpu, e);
 	vcpu->core.stats.pf_taken++;
 	trace_lodge_page_fault(vcpu->core.id, e->u.s2.gpa, access);
-	r = stage2_fault(&x86_vcpu_vm(vcpu)->stage2, &vcpu->core, e->u.s2.gpa, access);
+	if (e->u.s2.present && stage2_fault_fast(stage2, e->u.s2.gpa, access)) {
+		vcpu->core.stats.pf_fast++;
+		vcpu->core.stats.pf_fixed++;
+		return 1;
+	}
+	r = stage2_fault(stage2, &vcpu->core, e->u.s2.gpa, access);
 	if (r == STAGE2_EMULATE)
 		return exit_device(vcpu, e);
 	if (r < 0)

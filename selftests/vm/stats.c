@@ -4,45 +4,10 @@
  *
  * CFLAGS: -mno-red-zone
  */
-#include "guest.h"
+#include "binstats.h"
 #include "tap.h"
 
 static const char *node;
-
-struct stats {
-	struct kvm_stats_header h;
-	char id[64];
-	u8 *desc;
-	size_t stride;
-};
-
-static const struct kvm_stats_desc *desc(const struct stats *s, u32 i)
-{
-	return (void *)(s->desc + i * s->stride);
-}
-
-static bool load(struct stats *s, int fd)
-{
-	memset(s, 0, sizeof(*s));
-	if (pread(fd, &s->h, sizeof(s->h), 0) != sizeof(s->h) || s->h.name_size > sizeof(s->id))
-		return false;
-	s->stride = sizeof(struct kvm_stats_desc) + s->h.name_size;
-	s->desc = malloc(s->h.num_desc * s->stride);
-	return pread(fd, s->id, s->h.name_size, s->h.id_offset) == (ssize_t)s->h.name_size &&
-	       pread(fd, s->desc, s->h.num_desc * s->stride, s->h.desc_offset) == (ssize_t)(s->h.num_desc * s->stride);
-}
-
-static u64 value(const struct stats *s, int fd, const char *name)
-{
-	u64 v = 0;
-	u32 i;
-
-	for (i = 0; i < s->h.num_desc; i++) {
-		if (!strcmp(desc(s, i)->name, name))
-			pread(fd, &v, 8, s->h.data_offset + desc(s, i)->offset);
-	}
-	return v;
-}
 
 static void layout(int fd, const char *what)
 {
@@ -50,12 +15,12 @@ static void layout(int fd, const char *what)
 	struct stats s;
 	char byte;
 
-	if (!tap_ok(load(&s, fd), "%s: header, name and descriptors can be read", what))
+	if (!tap_ok(stats_load(&s, fd), "%s: header, name and descriptors can be read", what))
 		return;
 	tap_ok(s.h.flags == 0 && s.h.num_desc > 0 && s.h.id_offset >= sizeof(s.h), "%s: the header is sane", what);
 	tap_ok(memchr(s.id, 0, s.h.name_size) && !strncmp(s.id, "kvm-", 4), "%s: its name begins as clients expect", what);
 	for (i = 0; i < s.h.num_desc; i++) {
-		const struct kvm_stats_desc *d = desc(&s, i);
+		const struct kvm_stats_desc *d = stats_desc(&s, i);
 		u32 unit = d->flags & KVM_STATS_UNIT_MASK;
 
 		bad += !memchr(d->name, 0, s.h.name_size) || !d->name[0] || !d->size || d->offset % 8;
@@ -98,13 +63,13 @@ int main(int argc, char **argv)
 	layout(vm, "VM");
 	layout(vcpu, "vCPU");
 
-	load(&s, vcpu);
-	before = value(&s, vcpu, "exits");
+	stats_load(&s, vcpu);
+	before = stats_value(&s, vcpu, "exits");
 	guest_start64(&g, 0, body);
 	while (guest_run(&g, 0) == KVM_EXIT_IO)
 		;
-	tap_ok(value(&s, vcpu, "exits") >= before + 11, "exits are counted");
-	tap_ok(value(&s, vcpu, "io_exits") >= 11, "I/O exits are counted");
+	tap_ok(stats_value(&s, vcpu, "exits") >= before + 11, "exits are counted");
+	tap_ok(stats_value(&s, vcpu, "io_exits") >= 11, "I/O exits are counted");
 	free(s.desc);
 	guest_destroy(&g);
 	close(vm);

@@ -486,27 +486,23 @@ int stage2_fault(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned 
 	return r;
 }
 
-/* Give the write bit back that the dirty log took from the leaf @e; the log's slot may have gone. */
+/* Give the write bit back that the dirty log took from the leaf @e; the log may have been switched off, the slot be going. */
 static bool fault_restore_write(struct stage2 *s, gfn_t gfn, u64 *ptep, u64 e)
 {
+	const struct lodge_memslot *slot = lodge_gfn_to_slot(s->vm, gfn);
 	const struct stage2_format *fmt = s->fmt;
-	struct lodge_memslot *slot;
-	bool done = false;
-	int idx;
 
-	idx = srcu_read_lock(&s->vm->srcu);
-	slot = lodge_gfn_to_slot(s->vm, gfn);
-	if (slot && !(slot->flags & LODGE_SLOT_INVALID) &&
-	    cmpxchg64(ptep, e, e | fmt->write | fmt->dirty | fmt->accessed) == e) {
-		if (slot->flags & KVM_MEM_LOG_DIRTY_PAGES)
-			lodge_slot_mark_dirty(s->vm, slot, gfn);
-		done = true;
-	}
-	srcu_read_unlock(&s->vm->srcu, idx);
-	return done;
+	if (!slot || slot->flags & (LODGE_SLOT_INVALID | KVM_MEM_READONLY))
+		return false;
+	if (cmpxchg64(ptep, e, e | fmt->write | fmt->dirty | fmt->accessed) != e)
+		return false;
+	/* After the write bit and before the lock is released, as in fault_install(). */
+	if (slot->flags & KVM_MEM_LOG_DIRTY_PAGES)
+		lodge_slot_mark_dirty(s->vm, slot, gfn);
+	return true;
 }
 
-bool stage2_fault_fast(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned int access)
+bool stage2_fault_fast(struct stage2 *s, gpa_t gpa, unsigned int access)
 {
 	gfn_t gfn = gpa_to_gfn(gpa);
 	unsigned int level = s->levels;

@@ -78,10 +78,10 @@ void stage2_destroy(struct stage2 *s);	/* accepts half-built; process context */
 int stage2_fault(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned int access);
 
 /*
- * The lockless quick way for a fault that needs no host page: the entry is present by now, or only needs its write bit back
- * (dirty log).  Atomic context allowed (interrupts may be off).  True: enter the guest again.
+ * The quick way for a fault at an entry that is there: by now it allows the access, or it only needs its write bit back (dirty
+ * log).  The host's tables are not looked at.  vm->srcu held; does not sleep, nor wait for a lock.  True: enter the guest again.
  */
-bool stage2_fault_fast(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned int access);
+bool stage2_fault_fast(struct stage2 *s, gpa_t gpa, unsigned int access);
 
 /* Remove every translation of [start, end) gfns; true if stage2_flush() is due. lock is taken inside. */
 bool stage2_zap(struct stage2 *s, gfn_t start, gfn_t end);
