@@ -160,6 +160,9 @@ const struct lodge_ioctl lodge_arch_vm_ioctls[] = {
 	{ KVM_GET_CLOCK,		0,		pvclock_ioctl_get },
 	{ KVM_SET_CLOCK,		0,		pvclock_ioctl_set },
 	{ KVM_X86_SET_MSR_FILTER,	LOCKED,		msr_ioctl_set_filter },
+#ifdef CONFIG_COMPAT
+	{ KVM_X86_SET_MSR_FILTER32,	LOCKED,		msr_ioctl_set_filter32 },
+#endif
 };
 const unsigned int lodge_arch_nr_vm_ioctls = ARRAY_SIZE(lodge_arch_vm_ioctls);
 

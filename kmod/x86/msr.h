@@ -5,6 +5,8 @@
 #ifndef LODGE_X86_MSR_H
 #define LODGE_X86_MSR_H
 
+#include <linux/compat.h>
+#include <linux/kvm.h>
 #include <linux/types.h>
 
 #include "x86/mce.h"
@@ -72,5 +74,17 @@ long msr_ioctl_get_features(void *obj, void *arg);	/* system, KVM_GET_MSRS */
 long msr_ioctl_get(void *obj, void *arg);		/* vCPU */
 long msr_ioctl_set(void *obj, void *arg);		/* vCPU */
 long msr_ioctl_set_filter(void *obj, void *arg);	/* VM, struct kvm_msr_filter; [L] */
+#ifdef CONFIG_COMPAT
+/* The same command of a 32-bit process, whose structure is smaller: it has another number.  -ENOTTY from others. */
+struct msr_filter32 {
+	__u32 flags;
+	struct {
+		__u32 flags, nmsrs, base;
+		compat_uptr_t bitmap;
+	} ranges[KVM_MSR_FILTER_MAX_RANGES];
+};
+#define KVM_X86_SET_MSR_FILTER32	_IOW(KVMIO, 0xc6, struct msr_filter32)
+long msr_ioctl_set_filter32(void *obj, void *arg);
+#endif
 
 #endif

@@ -5,6 +5,7 @@
  * The set of ranges is replaced as a whole; readers are vCPU threads under RCU, also with interrupts off.  x2APIC registers
  * are never filtered, as the interface says.
  */
+#include <linux/compat.h>
 #include <linux/kvm.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
@@ -124,3 +125,29 @@ long msr_ioctl_set_filter(void *obj, void *arg)
 	}
 	return 0;
 }
+
+#ifdef CONFIG_COMPAT
+long msr_ioctl_set_filter32(void *obj, void *arg)
+{
+	const struct msr_filter32 *narrow = arg;
+	struct kvm_msr_filter *wide;
+	unsigned int i;
+	long r;
+
+	if (!in_compat_syscall())
+		return -ENOTTY;
+	wide = kzalloc(sizeof(*wide), GFP_KERNEL_ACCOUNT);
+	if (!wide)
+		return -ENOMEM;
+	wide->flags = narrow->flags;
+	for (i = 0; i < ARRAY_SIZE(wide->ranges); i++) {
+		wide->ranges[i].flags = narrow->ranges[i].flags;
+		wide->ranges[i].nmsrs = narrow->ranges[i].nmsrs;
+		wide->ranges[i].base = narrow->ranges[i].base;
+		wide->ranges[i].bitmap = (__force __u8 *)compat_ptr(narrow->ranges[i].bitmap);
+	}
+	r = msr_ioctl_set_filter(obj, wide);
+	kfree(wide);
+	return r;
+}
+#endif
