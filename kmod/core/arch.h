@@ -40,7 +40,6 @@ void lodge_arch_vcpu_put(struct lodge_vcpu *vcpu);		/* preemption off */
  */
 int lodge_arch_vcpu_run(struct lodge_vcpu *vcpu);
 bool lodge_arch_vcpu_runnable(struct lodge_vcpu *vcpu);	/* has something to run for: event, or not halted */
-bool lodge_arch_vcpu_timer_pending(struct lodge_vcpu *vcpu);
 
 /* ---- ioctls: the architecture's tables, and capabilities that core does not know ---- */
 extern const struct lodge_ioctl lodge_arch_dev_ioctls[];	/* obj = NULL */

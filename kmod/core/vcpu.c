@@ -196,7 +196,7 @@ out:
 /* A reason not to sleep: 1 to run, -EINTR. */
 static int block_check(struct lodge_vcpu *vcpu)
 {
-	if (lodge_arch_vcpu_runnable(vcpu) || lodge_arch_vcpu_timer_pending(vcpu))
+	if (lodge_arch_vcpu_runnable(vcpu))
 		return 1;
 	if (lodge_request_take(vcpu, LODGE_REQ_UNBLOCK) || test_bit(LODGE_REQ_VM_DEAD, &vcpu->requests))
 		return 1;
@@ -207,6 +207,8 @@ static u64 halt_poll_max(struct lodge_vcpu *vcpu)
 {
 	u32 vm = READ_ONCE(vcpu->vm->max_halt_poll_ns);
 
+	if (vcpu->no_halt_poll)
+		return 0;
 	return vm == U32_MAX ? READ_ONCE(lodge_halt_poll_ns) : vm;
 }
 
@@ -281,7 +283,7 @@ int lodge_vcpu_block(struct lodge_vcpu *vcpu)
 	WRITE_ONCE(vcpu->blocking, true);
 	start = ktime_get();
 	polled = start;
-	if (vcpu->halt_poll_ns) {
+	if (vcpu->halt_poll_ns && !vcpu->no_halt_poll) {
 		ret = block_poll(vcpu, start);
 		polled = ktime_get();
 	}

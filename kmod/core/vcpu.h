@@ -55,6 +55,7 @@ struct lodge_vcpu {
 	void *pio_data;			/* one page, shared with user space */
 	sigset_t sigset;
 	bool sigset_active;		/* KVM_SET_SIGNAL_MASK */
+	bool no_halt_poll;		/* the guest polls itself before it halts */
 	u64 halt_poll_ns;
 	struct lodge_vcpu_stats stats;
 	struct dentry *debugfs;
@@ -92,7 +93,7 @@ bool lodge_vcpu_wake(struct lodge_vcpu *vcpu);
 void lodge_request_all(struct lodge_vm *vm, int req, bool wait);
 
 /*
- * Halt until lodge_arch_vcpu_runnable(), a signal, or a pending timer; polls first as halt_poll_ns says.
+ * Halt until lodge_arch_vcpu_runnable() or a signal; polls first as halt_poll_ns says.
  * Called with vm->srcu held (dropped inside), preemptible.  Returns 0, or -EINTR for a signal.
  */
 int lodge_vcpu_block(struct lodge_vcpu *vcpu);

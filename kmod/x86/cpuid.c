@@ -25,7 +25,7 @@ struct vcpu_cpuid {
 	bool amd, enforce_pv;
 	unsigned int n;
 	struct kvm_cpuid_entry2 *e;			/* sorted by function, stable */
-	struct kvm_cpuid_entry2 *leaf1, *leaf7, *leafd0, *leafd1;
+	struct kvm_cpuid_entry2 *leaf1, *leaf7, *leafd0, *leafd1, *leafpv;
 	struct kvm_cpuid_entry2 *map[3][CPUID_MAP];	/* first entry of a leaf */
 };
 
@@ -257,6 +257,7 @@ static void cpuid_derive_words(struct vcpu_cpuid *c)
 	c->word[CPUW_80000007_EDX] = cpuid_word_of(c, 0x80000007, 0, 3);
 	c->word[CPUW_80000008_EBX] = cpuid_word_of(c, 0x80000008, 0, 1);
 	c->word[CPUW_KVM_EAX] = c->word[CPUW_KVM_EDX] = 0;
+	c->leafpv = NULL;
 	/* The paravirtual leaves may sit above another hypervisor's, at the next multiple of 0x100. */
 	for (base = KVM_CPUID_SIGNATURE; base < KVM_CPUID_SIGNATURE + 0x10000; base += 0x100) {
 		u32 sig[3];
@@ -271,8 +272,17 @@ static void cpuid_derive_words(struct vcpu_cpuid *c)
 			continue;
 		c->word[CPUW_KVM_EAX] = cpuid_word_of(c, base + 1, 0, 0);
 		c->word[CPUW_KVM_EDX] = cpuid_word_of(c, base + 1, 0, 3);
+		c->leafpv = cpuid_find(c, base + 1, 0);
 		break;
 	}
+}
+
+/* A halt that does not exit cannot be ended by a kick: KVM_FEATURE_PV_UNHALT goes. */
+static void cpuid_hide_unhalt(struct vcpu_cpuid *c)
+{
+	if (c->leafpv)
+		cpuid_set_bit(&c->leafpv->eax, KVM_FEATURE_PV_UNHALT, false);
+	cpuid_set_bit(&c->word[CPUW_KVM_EAX], KVM_FEATURE_PV_UNHALT, false);
 }
 
 static bool cpuid_vendor_is(const struct kvm_cpuid_entry2 *e, const char *name)
@@ -297,6 +307,8 @@ static void cpuid_derive(struct x86_vcpu *vcpu)
 			c->map[range][c->e[i].function & (CPUID_MAP - 1)] = &c->e[i];
 	}
 	cpuid_derive_words(c);
+	if (x86_vcpu_vm(vcpu)->disabled_exits & KVM_X86_DISABLE_EXITS_HLT)
+		cpuid_hide_unhalt(c);
 	e = cpuid_find(c, 0, 0);
 	c->amd = e && (cpuid_vendor_is(e, "AuthenticAMD") || cpuid_vendor_is(e, "HygonGenuine"));
 	c->leaf1 = cpuid_find(c, 1, 0);

@@ -86,7 +86,6 @@ static int exit_hypercall(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 
 	trace_lodge_hypercall(vcpu->core.id, reg[REG_RAX], reg[REG_RBX], reg[REG_RCX], reg[REG_RDX], reg[REG_RSI]);
 	r = hypercall(vcpu);
-	vcpu->core.stats.hypercalls++;
 	s = vcpu_skip(vcpu, e->insn_len);
 	return min(r, s);
 }
@@ -181,7 +180,7 @@ static int set_cr(struct x86_vcpu *vcpu, int nr, u64 val)
 }
 
 /* MOV to CRn without odd prefixes is decoded here; the emulator has the rest (LMSW, CLTS, LOCK MOV CR0). */
-static int exit_cr_write(struct x86_vcpu *vcpu, const struct lodge_exit *e)
+static int exit_mov_cr(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
 	bool long64 = emulate_mode(vcpu) == EMUL_LONG64;
 	u8 b[16], rex = 0, modrm;
@@ -200,9 +199,16 @@ static int exit_cr_write(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 	r = set_cr(vcpu, nr, long64 ? val : (u32)val);
 	if (r)
 		return exit_gp(vcpu);
-	r = vcpu_skip(vcpu, at + 3);
-	/* Without the LAPIC here the VMM keeps the TPR. */
-	if (nr == 8 && !vcpu->lapic) {
+	return vcpu_skip(vcpu, at + 3);
+}
+
+static int exit_cr_write(struct x86_vcpu *vcpu, const struct lodge_exit *e)
+{
+	u64 cr8 = vcpu->cr8;
+	int r = exit_mov_cr(vcpu, e);
+
+	/* Without a LAPIC here the VMM keeps the TPR: when it is lowered an interrupt may become due. */
+	if (r > 0 && !vcpu->lapic && vcpu->cr8 < cr8) {
 		vcpu->core.run->exit_reason = KVM_EXIT_SET_TPR;
 		return 0;
 	}
@@ -237,6 +243,7 @@ static int exit_device(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 	int r;
 
 	vcpu->core.stats.pf_mmio++;
+	vcpu->tpr_rip = vcpu->rip;	/* the access itself may be made when RIP has moved on */
 	if (unlikely(vcpu->exception.injected || vcpu->irq.injected || vcpu->nmi_injected))
 		return exit_delivery(vcpu, e);
 	if (likely(!e->u.s2.fetch && !e->u.s2.in_walk)) {

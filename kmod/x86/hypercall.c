@@ -18,18 +18,6 @@ static struct lodge_vcpu *hypercall_vcpu_by_apic_id(struct x86_vcpu *vcpu, u64 a
 	return apic_id < LODGE_MAX_VCPU_ID ? lodge_vm_vcpu_by_id(vcpu->core.vm, apic_id) : NULL;
 }
 
-/* KVM_HC_KICK_CPU: wake a processor that halted waiting for a lock. */
-static u64 hypercall_kick(struct x86_vcpu *vcpu, u64 apic_id)
-{
-	struct lodge_vcpu *target = hypercall_vcpu_by_apic_id(vcpu, apic_id);
-
-	if (!target)
-		return -KVM_EINVAL;
-	WRITE_ONCE(to_x86(target)->msi_pv_unhalt, 1);
-	vcpu_post_event(target);
-	return 0;
-}
-
 /* KVM_HC_SCHED_YIELD: give the host CPU to a processor that this one waits for. */
 static void hypercall_yield(struct x86_vcpu *vcpu, u64 apic_id)
 {
@@ -48,6 +36,18 @@ static void hypercall_yield(struct x86_vcpu *vcpu, u64 apic_id)
 		return;
 	yield_to(task, true);
 	put_task_struct(task);
+}
+
+/* KVM_HC_KICK_CPU: wake a processor that halted waiting for a lock, which the caller has just left to it. */
+static void hypercall_kick(struct x86_vcpu *vcpu, u64 apic_id)
+{
+	struct lodge_vcpu *target = hypercall_vcpu_by_apic_id(vcpu, apic_id);
+
+	if (!target)
+		return;
+	WRITE_ONCE(to_x86(target)->pv_unhalted, true);
+	vcpu_post_event(target);
+	hypercall_yield(vcpu, apic_id);
 }
 
 /* KVM_HC_SEND_IPI: one interrupt to the processors of a bitmap that begins at APIC id @min.  How many got it. */
@@ -108,8 +108,10 @@ int hypercall(struct x86_vcpu *vcpu)
 		ret = 0;	/* the exit alone makes pending interrupts be looked at */
 		break;
 	case KVM_HC_KICK_CPU:
-		if (cpuid_pv_allowed(vcpu, KVM_FEATURE_PV_UNHALT))
-			ret = hypercall_kick(vcpu, a1);
+		if (cpuid_pv_allowed(vcpu, KVM_FEATURE_PV_UNHALT)) {
+			hypercall_kick(vcpu, a1);
+			ret = 0;
+		}
 		break;
 	case KVM_HC_SEND_IPI:
 		if (cpuid_pv_allowed(vcpu, KVM_FEATURE_PV_SEND_IPI))

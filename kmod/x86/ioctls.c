@@ -20,6 +20,7 @@
 #include "x86/regs.h"
 #include "x86/sync_regs.h"
 #include "x86/time.h"
+#include "x86/vapic.h"
 #include "x86/vcpu.h"
 #include "x86/vcpu_events.h"
 #include "x86/vm.h"
@@ -216,8 +217,8 @@ const struct lodge_ioctl lodge_arch_vcpu_ioctls[] = {
 	{ KVM_SET_VCPU_EVENTS,		0,	vcpu_events_ioctl_set },
 	{ KVM_INTERRUPT,		0,	vcpu_events_ioctl_interrupt },
 	{ KVM_NMI,			0,	vcpu_events_ioctl_nmi },
-	{ KVM_TPR_ACCESS_REPORTING,	0,	vcpu_events_ioctl_tpr_reporting },
-	{ KVM_SET_VAPIC_ADDR,		0,	vcpu_events_ioctl_vapic },
+	{ KVM_TPR_ACCESS_REPORTING,	0,	vapic_ioctl_reporting },
+	{ KVM_SET_VAPIC_ADDR,		0,	vapic_ioctl_set_addr },
 	{ KVM_GET_TSC_KHZ,		RAW,	time_ioctl_get_tsc_khz },
 	{ KVM_SET_TSC_KHZ,		RAW,	time_ioctl_set_tsc_khz },
 	{ KVM_KVMCLOCK_CTRL,		RAW,	pvclock_ioctl_ctrl },
@@ -243,6 +244,7 @@ static const struct {
 } ioctl_caps[] = {
 	{ KVM_CAP_IRQCHIP,			1 },
 	{ KVM_CAP_HLT,				1 },
+	{ KVM_CAP_VAPIC,			1 },
 	{ KVM_CAP_SET_TSS_ADDR,			1 },
 	{ KVM_CAP_EXT_CPUID,			1 },
 	{ KVM_CAP_EXT_EMUL_CPUID,		1 },

@@ -14,6 +14,9 @@ long mp_state_ioctl_get(void *obj, void *arg)
 
 	run_accept_init(vcpu);
 	((struct kvm_mp_state *)arg)->mp_state = vcpu->mp_state;
+	/* Kicked but not yet run: what must survive a migration is that it goes on. */
+	if (vcpu->mp_state == KVM_MP_STATE_HALTED && READ_ONCE(vcpu->pv_unhalted))
+		((struct kvm_mp_state *)arg)->mp_state = KVM_MP_STATE_RUNNABLE;
 	return 0;
 }
 

@@ -420,6 +420,7 @@ static int poll_control_store(V v, u64 val)
 	if (val & ~1ull)
 		return 1;
 	v->msrs->poll_control = val;
+	v->core.no_halt_poll = !val;
 	return 0;
 }
 PV_RW(poll, KVM_FEATURE_POLL_CONTROL, v->msrs->poll_control, poll_control_store)

@@ -18,20 +18,18 @@ int pv_eoi_set_msr(struct x86_vcpu *vcpu, u64 val)
 	if ((val & KVM_MSR_ENABLED) && lodge_guest_cache_init(vcpu->core.vm, &vcpu->pv_eoi_cache, gpa, 1))
 		return 1;
 	vcpu->pv_eoi_msr = val;
+	vcpu->attention &= ~VCPU_ATTEND_PV_EOI;
+	if (vcpu->lapic && (val & KVM_MSR_ENABLED))
+		vcpu->attention |= VCPU_ATTEND_PV_EOI;
 	return 0;
 }
 
-bool vcpu_pv_eoi_enabled(struct lodge_vcpu *vcpu)
-{
-	return to_x86(vcpu)->pv_eoi_msr & KVM_MSR_ENABLED;
-}
-
-void vcpu_pv_eoi_set(struct lodge_vcpu *vcpu)
+bool vcpu_pv_eoi_set(struct lodge_vcpu *vcpu)
 {
 	u8 val = KVM_PV_EOI_ENABLED;
 
 	/* Without its page the guest simply writes the EOI. */
-	lodge_guest_cache_write(vcpu->vm, &to_x86(vcpu)->pv_eoi_cache, 0, &val, sizeof(val));
+	return !lodge_guest_cache_write(vcpu->vm, &to_x86(vcpu)->pv_eoi_cache, 0, &val, sizeof(val));
 }
 
 bool vcpu_pv_eoi_take(struct lodge_vcpu *vcpu)

@@ -28,6 +28,7 @@
 #include "x86/run.h"
 #include "x86/sync_regs.h"
 #include "x86/time.h"
+#include "x86/vapic.h"
 #include "x86/vcpu.h"
 
 static bool run_pic_in_kernel(struct x86_vcpu *vcpu)
@@ -102,6 +103,10 @@ static int run_requests(struct x86_vcpu *vcpu)
 		core->run->eoi.vector = vcpu->ioapic_eoi_vector;
 		return 0;
 	}
+	if (lodge_request_take(core, LODGE_REQ_TPR_ACCESS)) {
+		vapic_report(vcpu);
+		return 0;
+	}
 	clear_bit(LODGE_REQ_UNBLOCK, &core->requests);
 	if (lodge_request_take(core, LODGE_REQ_NMI)) {
 		/* At most one in delivery and one waiting: SDM 3A §6.7.1 */
@@ -167,11 +172,27 @@ static int run_enter(struct x86_vcpu *vcpu, struct lodge_exit *e)
 	return 1;
 }
 
+/* What the guest's memory tells of the LAPIC, and the LAPIC of the guest's memory. */
+static void run_attend_entry(struct x86_vcpu *vcpu)
+{
+	if (vcpu->attention & VCPU_ATTEND_PV_EOI)
+		lapic_pv_eoi_entry(vcpu->lapic);
+	if (vcpu->attention & VCPU_ATTEND_VAPIC)
+		vapic_entry(vcpu);
+}
+
+static void run_attend_exit(struct x86_vcpu *vcpu)
+{
+	if (vcpu->attention & VCPU_ATTEND_PV_EOI)
+		lapic_pv_eoi_exit(vcpu->lapic);
+	if (vcpu->attention & VCPU_ATTEND_VAPIC)
+		vapic_exit(vcpu);
+}
+
 /* One turn of the loop with a runnable vCPU. */
 static int run_once(struct x86_vcpu *vcpu)
 {
 	struct lodge_vcpu *core = &vcpu->core;
-	struct lapic *l = vcpu->lapic;
 	struct lodge_exit e;
 	int r;
 
@@ -182,19 +203,23 @@ static int run_once(struct x86_vcpu *vcpu)
 	}
 	if (unlikely(vcpu->debug_control))
 		vcpu->rflags |= vcpu_debug_flags(vcpu);
-	if (unlikely(vcpu->pv_eoi_msr & 1) && l)
-		lapic_pv_eoi_entry(l);
+	if (unlikely(vcpu->attention))
+		run_attend_entry(vcpu);
 	trace_lodge_entry(core->id, vcpu->rip);
 	r = run_enter(vcpu, &e);
+	/* Also when the guest was not entered in the end: the next turn may bring it another interrupt. */
+	if (unlikely(vcpu->attention))
+		run_attend_exit(vcpu);
 	if (r <= 0)
 		return r ?: 1;
 	trace_lodge_exit(core->id, e.reason, vcpu->rip, e.reason == EXIT_STAGE2 ? e.u.s2.gpa : 0);
-	if (unlikely(vcpu->pv_eoi_msr & 1) && l)
-		lapic_pv_eoi_exit(l);
 
 	if (e.reason == EXIT_REENTER || e.reason == EXIT_INTERRUPT)
 		return 1;
-	return exit_handle(vcpu, &e);
+	vcpu->emulating = true;
+	r = exit_handle(vcpu, &e);
+	vcpu->emulating = false;
+	return r;
 }
 
 /* Not runnable: halted, or an AP that waits for SIPI. */
@@ -212,7 +237,7 @@ static int run_blocked(struct x86_vcpu *vcpu)
 	run_accept_init(vcpu);
 	if (vcpu->mp_state == KVM_MP_STATE_HALTED && lodge_arch_vcpu_runnable(&vcpu->core)) {
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
-		vcpu->msi_pv_unhalt = 0;
+		WRITE_ONCE(vcpu->pv_unhalted, false);
 		lodge_request(&vcpu->core, LODGE_REQ_EVENT);
 	}
 	clear_bit(LODGE_REQ_UNBLOCK, &vcpu->core.requests);
@@ -310,7 +335,9 @@ int lodge_arch_vcpu_run(struct lodge_vcpu *core)
 	complete = vcpu->complete;
 	if (complete) {
 		vcpu->complete = NULL;
+		vcpu->emulating = true;
 		r = complete(vcpu);
+		vcpu->emulating = false;
 		if (r <= 0)
 			goto ran;
 	}

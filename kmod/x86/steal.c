@@ -91,7 +91,11 @@ void steal_put(struct x86_vcpu *vcpu)
 	u8 preempted = KVM_VCPU_PREEMPTED;
 	int idx;
 
-	if (!vcpu->core.preempted || lodge_hva_bad(c->hva) || current->mm != vcpu->core.vm->mm)
+	/*
+	 * Not in the midst of an instruction: who reads the flag may leave out a TLB flush and free what our emulation still
+	 * goes by.
+	 */
+	if (!vcpu->core.preempted || vcpu->emulating || lodge_hva_bad(c->hva) || current->mm != vcpu->core.vm->mm)
 		return;
 	idx = srcu_read_lock(&vcpu->core.vm->srcu);
 	slots = lodge_memslots(vcpu->core.vm);

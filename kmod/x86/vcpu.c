@@ -161,6 +161,9 @@ void vcpu_reset(struct x86_vcpu *vcpu, bool init)
 	vcpu->nmi_injected = false;
 	vcpu->nmi_pending = 0;
 	atomic_set(&vcpu->nmi_queued, 0);
+	WRITE_ONCE(vcpu->pv_unhalted, false);
+	vcpu->pv_eoi_msr = 0;
+	vcpu->attention = 0;
 
 	cpuid_query(vcpu, &eax, &ebx, &ecx, &edx);
 	memset(vcpu->regs, 0, sizeof(vcpu->regs));
@@ -202,16 +205,9 @@ void vcpu_start_at(struct x86_vcpu *vcpu, u8 vector)
 
 /* ---- what may wake it ---- */
 
-bool lodge_arch_vcpu_timer_pending(struct lodge_vcpu *core)
-{
-	struct x86_vcpu *vcpu = to_x86(core);
-
-	return vcpu->lapic && lapic_pending_vector(vcpu->lapic) >= 0;
-}
-
 static bool vcpu_has_event(struct x86_vcpu *vcpu)
 {
-	if (vcpu->exception.pending || vcpu->msi_pv_unhalt)
+	if (vcpu->exception.pending || READ_ONCE(vcpu->pv_unhalted))
 		return true;
 	if ((vcpu->nmi_pending || atomic_read(&vcpu->nmi_queued)) && !x86_ops->nmi_blocked(vcpu))
 		return true;

@@ -31,6 +31,7 @@ enum {
 	LODGE_REQ_SCAN_IOAPIC,
 	LODGE_REQ_TRIPLE_FAULT,
 	LODGE_REQ_IOAPIC_EOI,			/* leave with KVM_EXIT_IOAPIC_EOI */
+	LODGE_REQ_TPR_ACCESS,			/* leave with KVM_EXIT_TPR_ACCESS */
 	LODGE_REQ_STEAL,
 	LODGE_REQ_APF,
 	LODGE_REQ_HW,				/* back end's own: intercepts to be computed again */
@@ -50,6 +51,9 @@ struct x86_irq {
 	bool soft;		/* INT n */
 	u8 vector;
 };
+
+#define VCPU_ATTEND_PV_EOI	1
+#define VCPU_ATTEND_VAPIC	2
 
 struct vcpu_emul;		/* x86/emulate.c */
 struct vcpu_cpuid;		/* x86/cpuid.c */
@@ -87,6 +91,7 @@ struct x86_vcpu {
 	u8 user_irq;
 	u8 ioapic_eoi_vector;
 	bool tpr_reporting;
+	bool emulating;			/* an exit is being handled: translations of the guest's may be in use */
 
 	int (*complete)(struct x86_vcpu *vcpu);	/* finishes what the last user-space exit began; 1, 0, -errno */
 	struct vcpu_emul *emul;
@@ -109,7 +114,12 @@ struct x86_vcpu {
 
 	struct lodge_guest_cache pv_eoi_cache;
 	u64 pv_eoi_msr;
-	u64 msi_pv_unhalt;		/* kicked by KVM_HC_KICK_CPU */
+	bool pv_unhalted;		/* [A] kicked by KVM_HC_KICK_CPU: its next halt, or the present one, ends at once */
+
+	struct lodge_guest_cache vapic_cache;	/* x86/vapic.c */
+	u64 tpr_rip;			/* of the instruction whose access to the TPR user space is to be told of */
+	bool tpr_write;
+	u8 attention;			/* VCPU_ATTEND_*: work around every entry, for the LAPIC */
 };
 
 struct x86_vm {

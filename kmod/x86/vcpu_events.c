@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KVM_GET/SET_VCPU_EVENTS, KVM_INTERRUPT, KVM_NMI, TPR reporting: what user space sees and says of events under way.
+ * KVM_GET/SET_VCPU_EVENTS, KVM_INTERRUPT, KVM_NMI: what user space sees and says of events under way.
  */
 #include <linux/kvm.h>
 
@@ -140,31 +140,5 @@ long vcpu_events_ioctl_interrupt(void *obj, void *arg)
 long vcpu_events_ioctl_nmi(void *obj, void *arg)
 {
 	vcpu_post_nmi(obj);
-	return 0;
-}
-
-long vcpu_events_ioctl_tpr_reporting(void *obj, void *arg)
-{
-	struct kvm_tpr_access_ctl *t = arg;
-
-	if (t->flags)
-		return -EINVAL;
-	to_x86(obj)->tpr_reporting = t->enabled;
-	return 0;
-}
-
-/*
- * The page in which a 32-bit guest's patched TPR accesses leave the TPR.  TPR_ACCESS exits, which start the patching, are not
- * produced, so that nobody writes there; the address is checked and forgotten.
- */
-long vcpu_events_ioctl_vapic(void *obj, void *arg)
-{
-	struct lodge_vcpu *vcpu = obj;
-	const struct kvm_vapic_addr *va = arg;
-
-	if (!to_x86(vcpu)->lapic)
-		return -EINVAL;
-	if (va->vapic_addr && lodge_hva_bad(lodge_gfn_to_hva(vcpu->vm, gpa_to_gfn(va->vapic_addr), true)))
-		return -EINVAL;
 	return 0;
 }

@@ -9,7 +9,5 @@ long vcpu_events_ioctl_get(void *obj, void *arg);		/* struct kvm_vcpu_events * *
 long vcpu_events_ioctl_set(void *obj, void *arg);
 long vcpu_events_ioctl_interrupt(void *obj, void *arg);		/* struct kvm_interrupt * */
 long vcpu_events_ioctl_nmi(void *obj, void *arg);		/* no argument */
-long vcpu_events_ioctl_tpr_reporting(void *obj, void *arg);	/* struct kvm_tpr_access_ctl * */
-long vcpu_events_ioctl_vapic(void *obj, void *arg);		/* struct kvm_vapic_addr * */
 
 #endif

@@ -211,6 +211,7 @@ void lapic_reset(struct lapic *l, bool init)
 	lapic_set(l, APIC_SPIV, 0xff);
 	l->sw_enabled = false;
 	l->highest_isr = 0;
+	l->pv_eoi_pending = false;
 	l->esr_pending = 0;
 	WRITE_ONCE(l->irr_pending, false);
 	lapic_timer_divide(l);
@@ -283,9 +284,13 @@ int lapic_set_base(struct lapic *l, u64 base, bool host)
 	return 0;
 }
 
+/* Only a flag that we set can have been cleared by the guest: one that is clear of old is no EOI. */
 void lapic_pv_eoi_exit(struct lapic *l)
 {
-	if (vcpu_pv_eoi_enabled(l->vcpu) && vcpu_pv_eoi_take(l->vcpu))
+	if (!l->pv_eoi_pending)
+		return;
+	l->pv_eoi_pending = false;
+	if (vcpu_pv_eoi_take(l->vcpu))
 		lapic_eoi(l);
 }
 
@@ -297,11 +302,18 @@ void lapic_pv_eoi_entry(struct lapic *l)
 {
 	u8 vector = l->highest_isr;
 
-	if (!vcpu_pv_eoi_enabled(l->vcpu) || !vector || READ_ONCE(l->irr_pending))
+	if (!vector || READ_ONCE(l->irr_pending))
 		return;
 	if (lapic_test_vector(l, APIC_TMR, vector) || test_bit(vector, l->eoi_exit))
 		return;
-	vcpu_pv_eoi_set(l->vcpu);
+	l->pv_eoi_pending = vcpu_pv_eoi_set(l->vcpu);
+}
+
+u32 lapic_vapic_word(struct lapic *l)
+{
+	int irr = lapic_highest(l, APIC_IRR);
+
+	return lapic_get_tpr(l) | (l->highest_isr & 0xf0) << 8 | (u32)max(irr, 0) << 24;
 }
 
 /*

@@ -40,6 +40,7 @@ struct lapic {
 	bool sw_enabled;
 	bool hw_enabled;
 	bool x2apic;
+	bool pv_eoi_pending;		/* the guest's PV EOI flag has been set for the highest vector in service */
 	unsigned long init_sipi;	/* LAPIC_INIT, LAPIC_SIPI pending, atomic */
 	u8 sipi_vector;
 	struct lapic_timer timer;
@@ -101,9 +102,11 @@ int lapic_set_base(struct lapic *l, u64 base, bool host);
 u64 lapic_get_tsc_deadline(struct lapic *l);
 void lapic_set_tsc_deadline(struct lapic *l, u64 tsc);
 
-/* PV EOI: run after the guest left / before it enters, may sleep. */
+/* PV EOI is on: run after the guest left, or did not enter in the end / before it enters, may sleep. */
 void lapic_pv_eoi_exit(struct lapic *l);
 void lapic_pv_eoi_entry(struct lapic *l);
+/* What KVM_SET_VAPIC_ADDR's word tells the guest: TPR, class of the highest vector in service << 8, highest one requested << 24. */
+u32 lapic_vapic_word(struct lapic *l);
 
 /* ---- delivery ---- */
 /* Put @vector into @l's IRR and kick its vCPU; 1 new, 0 was pending already (coalesced). Any context. */

@@ -211,6 +211,8 @@ void lapic_mmio_read(struct lapic *l, u32 off, int len, void *val)
 		lapic_error(l, APIC_ESR_ILLREGA);
 	else
 		data = lapic_reg_read(l, reg);
+	if (reg == APIC_TASKPRI)
+		vcpu_tpr_accessed(l->vcpu, false);
 	memcpy(bytes, &data, sizeof(data));
 	memcpy(val, bytes + (off & 0xf), min(len, 16));
 }
@@ -223,6 +225,8 @@ void lapic_mmio_write(struct lapic *l, u32 off, int len, const void *val)
 	if (len != 4 || off & 0xf)
 		return;
 	memcpy(&data, val, sizeof(data));
+	if (off == APIC_TASKPRI)
+		vcpu_tpr_accessed(l->vcpu, true);
 	if (lapic_reg_write(l, off, data))
 		lapic_error(l, APIC_ESR_ILLREGA);
 }

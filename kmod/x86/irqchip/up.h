@@ -43,8 +43,10 @@ void vcpu_ioapic_eoi_exit(struct lodge_vcpu *vcpu, u8 vector);
 void vm_request_ioapic_scan(struct lodge_vm *vm);
 
 /* PV EOI (KVM_FEATURE_PV_EOI): the guest cleared / may skip the EOI write.  On the vCPU's own thread, may sleep. */
-bool vcpu_pv_eoi_enabled(struct lodge_vcpu *vcpu);
-void vcpu_pv_eoi_set(struct lodge_vcpu *vcpu);			/* set the guest's flag */
+bool vcpu_pv_eoi_set(struct lodge_vcpu *vcpu);			/* set the guest's flag; false: it cannot be reached */
 bool vcpu_pv_eoi_take(struct lodge_vcpu *vcpu);			/* true if the guest had cleared it: EOI was done; clears it */
+
+/* The guest reads or writes the TPR in the LAPIC's page (KVM_TPR_ACCESS_REPORTING).  On the vCPU's own thread. */
+void vcpu_tpr_accessed(struct lodge_vcpu *vcpu, bool write);
 
 #endif
