@@ -20,6 +20,10 @@ static int minor = LODGE_MINOR;
 module_param(minor, int, 0444);
 MODULE_PARM_DESC(minor, "Minor number of /dev/lodge among the misc devices, 243 to 254; 255: any, without loading on open (246)");
 
+static bool kvm_node;
+module_param(kvm_node, bool, 0444);
+MODULE_PARM_DESC(kvm_node, "Also be /dev/kvm, for programs that know no other node; the stock KVM module must not be loaded (N)");
+
 module_param_named(halt_poll_ns, lodge_halt_poll_ns, uint, 0644);
 MODULE_PARM_DESC(halt_poll_ns, "Longest time in ns to poll before a halted vCPU sleeps, 0: never (200000)");
 
@@ -44,7 +48,7 @@ static int __init lodge_init(void)
 	if (ret)
 		goto irqfd;
 	lodge_stats_init();
-	ret = lodge_dev_init(minor);
+	ret = lodge_dev_init(minor, kvm_node);
 	if (ret)
 		goto stats;
 	return 0;
@@ -79,7 +83,7 @@ module_exit(lodge_exit);
 
 MODULE_AUTHOR("The Lodge authors");
 MODULE_DESCRIPTION("Lodge: a hypervisor that speaks the KVM ABI on /dev/lodge");
-MODULE_VERSION("0.1");
+MODULE_VERSION("0.1.0");
 MODULE_LICENSE("GPL");
 MODULE_ALIAS("devname:lodge");
 MODULE_ALIAS_MISCDEV(LODGE_MINOR);

@@ -15,6 +15,7 @@
 #include "core/arch.h"
 #include "core/dev.h"
 #include "core/irqroute.h"
+#include "core/kvm_node.h"
 #include "core/memslot.h"
 
 /* Capabilities that core/ provides; 0 in the table is what asking for an unknown one gives. */
@@ -113,7 +114,9 @@ static struct miscdevice dev_misc = {
 	.fops = &dev_fops,
 };
 
-int lodge_dev_init(int minor)
+static bool has_kvm_node;
+
+int lodge_dev_init(int minor, bool kvm_node)
 {
 	int ret;
 
@@ -121,10 +124,18 @@ int lodge_dev_init(int minor)
 	ret = misc_register(&dev_misc);
 	if (ret == -EBUSY)
 		pr_err("lodge: another driver has the device number 10:%d; choose one with minor=N (243 to 254)\n", minor);
+	if (ret || !kvm_node)
+		return ret;
+	ret = lodge_kvm_node_init(&dev_fops);
+	if (ret)
+		misc_deregister(&dev_misc);
+	has_kvm_node = !ret;
 	return ret;
 }
 
 void lodge_dev_exit(void)
 {
+	if (has_kvm_node)
+		lodge_kvm_node_exit();
 	misc_deregister(&dev_misc);
 }
