@@ -98,12 +98,18 @@ int lodge_console_resize(const char *name, unsigned int cols, unsigned int rows,
 struct lodge_check {
 	char name[32];
 	int ok;				/* 1 fine, 0 missing, -1 optional and missing */
-	char found[160];
-	char remedy[200];
+	char found[200];
+	char remedy[256];
 };
 
-/* Fills up to room checks; returns their number. */
-size_t lodge_doctor(const char *device, struct lodge_check *checks, size_t room);
+/* Room for all that lodge_doctor() may find. */
+#define LODGE_CHECKS_MAX 24
+
+/*
+ * Judges this host for running guests on device. With a root other than NULL or "" the tree of files
+ * below that directory stands for the host. Fills up to room checks; returns their number.
+ */
+size_t lodge_doctor(const char *root, const char *device, struct lodge_check *checks, size_t room);
 
 #ifdef __cplusplus
 }

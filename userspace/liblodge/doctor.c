@@ -2,14 +2,16 @@
 /*
  * What this host has or lacks for running guests.
  *
- * Everything is judged by trying (opening the node, reading /proc and /sys), never by mode bits,
- * and nothing is changed.
+ * What a program can try is tried (opening the node), the rest is read from /proc, /sys, /dev and /etc;
+ * nothing is changed. All paths go through doctor_path(), so that a tree of files can stand for a host:
+ * that is how the findings are tested that a test machine cannot show.
  */
+#include "liblodge/doctor.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <lodge/lodge.h>
-#include <stdbool.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,45 +19,81 @@
 #include <linux/kvm.h>
 #include <unistd.h>
 
-struct doctor {
-	struct lodge_check *list;
-	size_t room, count;
-	bool svm;
-};
-
-#define MAY_MISS (-1)
-
-static struct lodge_check *add(struct doctor *d, const char *name, int ok, const char *found,
-			       const char *remedy)
+void doctor_add(struct doctor *d, const char *name, int ok, const char *remedy, const char *fmt, ...)
 {
-	static struct lodge_check spill;
-	struct lodge_check *c = d->count < d->room ? &d->list[d->count] : &spill;
+	struct lodge_check *c;
+	va_list ap;
 
-	snprintf(c->name, sizeof(c->name), "%s", name);
-	snprintf(c->found, sizeof(c->found), "%s", found);
-	snprintf(c->remedy, sizeof(c->remedy), "%s", ok == 1 ? "" : remedy);
+	if (d->count == d->room)
+		return;
+	c = &d->list[d->count++];
 	c->ok = ok;
-	if (d->count < d->room)
-		d->count++;
-	return c;
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	snprintf(c->remedy, sizeof(c->remedy), "%s", ok == DOCTOR_OK ? "" : remedy);
+	va_start(ap, fmt);
+	vsnprintf(c->found, sizeof(c->found), fmt, ap);
+	va_end(ap);
 }
 
-/* Whether the line that begins with key in a file holds the word. */
-static bool file_has(const char *path, const char *key, const char *word)
+bool doctor_path(const struct doctor *d, char *buf, size_t room, const char *path)
 {
-	size_t room = 0, len = strlen(word);
-	char *line = NULL, *p;
-	bool found = false;
-	FILE *f = fopen(path, "re");
+	return (size_t)snprintf(buf, room, "%s%s", d->root, path) < room;
+}
 
+bool doctor_exists(const struct doctor *d, const char *path)
+{
+	char full[512];
+
+	return doctor_path(d, full, sizeof(full), path) && !access(full, F_OK);
+}
+
+ssize_t doctor_read(const struct doctor *d, const char *path, char *buf, size_t room)
+{
+	char full[512];
+	ssize_t n = -1;
+	int fd;
+
+	buf[0] = '\0';
+	if (!doctor_path(d, full, sizeof(full), path))
+		return -1;
+	fd = open(full, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return -1;
+	n = read(fd, buf, room - 1);
+	close(fd);
+	if (n < 0)
+		n = 0;
+	if (n && buf[n - 1] == '\n')
+		n--;
+	buf[n] = '\0';
+	return n;
+}
+
+static bool holds_word(const char *line, const char *word)
+{
+	static const char edge[] = " \t\n:,\"'";
+	size_t len = strlen(word);
+	const char *p;
+
+	for (p = strstr(line, word); p; p = strstr(p + 1, word)) {
+		if ((p == line || strchr(edge, p[-1])) && strchr(edge, p[len]))
+			return true;
+	}
+	return false;
+}
+
+bool doctor_has(const struct doctor *d, const char *path, const char *key, const char *word)
+{
+	char full[512], *line = NULL;
+	bool found = false;
+	size_t room = 0;
+	FILE *f;
+
+	f = doctor_path(d, full, sizeof(full), path) ? fopen(full, "re") : NULL;
 	while (f && !found && getline(&line, &room, f) > 0) {
-		if (strncmp(line, key, strlen(key)))
-			continue;
-		for (p = strstr(line, word); p && !found; p = strstr(p + 1, word))
-			found = (p == line || strchr(" \t:", p[-1])) &&
-				strchr(" \t\n", p[len]);
-		if (*key)
-			break;
+		const char *text = line + strspn(line, " \t");
+
+		found = !strncmp(text, key, strlen(key)) && holds_word(text, word);
 	}
 	free(line);
 	if (f)
@@ -63,87 +101,34 @@ static bool file_has(const char *path, const char *key, const char *word)
 	return found;
 }
 
-static void check_cpu(struct doctor *d)
+static void check_node(struct doctor *d)
 {
-	bool svm = file_has("/proc/cpuinfo", "flags", "svm");
-	bool vmx = file_has("/proc/cpuinfo", "flags", "vmx");
-	bool nested_paging = file_has("/proc/cpuinfo", "flags", svm ? "npt" : "ept");
-
-	d->svm = svm;
-	add(d, "cpu", svm || vmx,
-	    svm ? "AMD-V (svm)" : vmx ? "Intel VT-x (vmx)" : "no virtualization extensions",
-	    "switch virtualization (SVM or VT-x) on in the firmware set-up, or for a virtual "
-	    "machine its nested virtualization");
-	if (svm)
-		add(d, "nested paging", nested_paging, nested_paging ? "npt" : "no npt",
-		    "Lodge needs nested page tables; this CPU or its firmware does not offer them");
-	if (!svm && vmx)
-		add(d, "back end", 0, "this version's module runs on AMD-V only",
-		    "use --device /dev/kvm with the stock module meanwhile");
-}
-
-static void check_module(struct doctor *d)
-{
-	bool loaded = !access("/sys/module/lodge", F_OK);
-	char version[64] = "", found[120];
-	FILE *f = fopen("/sys/module/lodge/version", "re");
-
-	if (f && fscanf(f, "%63s", version) != 1)
-		version[0] = '\0';
-	if (f)
-		fclose(f);
-	snprintf(found, sizeof(found), loaded ? "lodge %s is loaded" : "lodge is not loaded",
-		 version);
-	add(d, "module", loaded ? 1 : 0, found,
-	    "modprobe lodge (or insmod lodge.ko); \"Key was rejected\" means Secure Boot: enrol the "
-	    "signing key with mokutil --import");
-}
-
-static void check_stock(struct doctor *d)
-{
-	const char *path = !access("/sys/module/kvm_amd", F_OK)	 ? "/sys/module/kvm_amd/refcnt" :
-			   !access("/sys/module/kvm_intel", F_OK) ? "/sys/module/kvm_intel/refcnt" :
-								    NULL;
-	int users = 0;
-	FILE *f;
-
-	if (!path) {
-		add(d, "other hypervisor", 1, "no stock KVM module is loaded", "");
-		return;
-	}
-	f = fopen(path, "re");
-	if (f && fscanf(f, "%d", &users) != 1)
-		users = 0;
-	if (f)
-		fclose(f);
-	add(d, "other hypervisor", users ? 0 : 1,
-	    users ? "the stock KVM module has guests and holds the CPU" :
-		    "the stock KVM module is loaded and idle",
-	    "stop its guests, or modprobe -r kvm_amd kvm_intel");
-}
-
-static void check_node(struct doctor *d, const char *device)
-{
-	char found[160], remedy[200];
+	char path[512], remedy[200];
 	int fd, version;
 
-	fd = open(device, O_RDWR | O_CLOEXEC);
+	if (!doctor_path(d, path, sizeof(path), d->device))
+		return;
+	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
-		snprintf(found, sizeof(found), "%s: %s", device, strerror(errno));
-		if (errno == EACCES)
+		int err = errno;
+
+		if (err == EACCES)
 			snprintf(remedy, sizeof(remedy),
 				 "adduser %s kvm, then log in again; udev rule: KERNEL==\"lodge\", "
 				 "GROUP=\"kvm\", MODE=\"0660\"",
 				 getenv("USER") ? getenv("USER") : "USER");
 		else
-			snprintf(remedy, sizeof(remedy), "load the module first");
-		add(d, "device", 0, found, remedy);
+			snprintf(remedy, sizeof(remedy), "load the module first; if it does not load, dmesg says why");
+		doctor_add(d, "device", DOCTOR_MISSING, remedy, "%s: %s", d->device, strerror(err));
 		return;
 	}
 	version = ioctl(fd, KVM_GET_API_VERSION, 0);
 	close(fd);
-	snprintf(found, sizeof(found), "%s answers with API version %d", device, version);
-	add(d, "device", version == KVM_API_VERSION, found, "the node belongs to something else");
+	if (version == KVM_API_VERSION)
+		doctor_add(d, "device", DOCTOR_OK, "", "%s answers with API version %d", d->device, version);
+	else
+		doctor_add(d, "device", DOCTOR_MISSING, "the node belongs to something else: ls -l shows its number",
+			   "%s does not speak the KVM ABI", d->device);
 }
 
 static void check_group(struct doctor *d)
@@ -155,28 +140,28 @@ static void check_group(struct doctor *d)
 
 	for (i = 0; g && i < n; i++)
 		in = in || list[i] == g->gr_gid;
-	add(d, "group", in ? 1 : MAY_MISS,
-	    !geteuid() ? "root" : in ? "member of kvm" : "not a member of group kvm",
-	    "adduser USER kvm, then log in again");
+	doctor_add(d, "group", in ? DOCTOR_OK : DOCTOR_OPTIONAL, "adduser USER kvm, then log in again", "%s",
+		   !geteuid() ? "root" : in ? "member of kvm" : "not a member of group kvm");
 }
 
-static void check_optional(struct doctor *d, const char *name, const char *path,
-			   const char *remedy)
+static void check_optional(struct doctor *d, const char *name, const char *path, const char *remedy)
 {
-	char found[160];
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	char full[512];
+	int fd;
 
-	snprintf(found, sizeof(found), "%s%s%s", path, fd < 0 ? ": " : "",
-		 fd < 0 ? strerror(errno) : " can be opened");
+	if (!doctor_path(d, full, sizeof(full), path))
+		return;
+	fd = open(full, O_RDWR | O_CLOEXEC);
+	doctor_add(d, name, fd >= 0 ? DOCTOR_OK : DOCTOR_OPTIONAL, remedy, "%s%s%s", path, fd < 0 ? ": " : "",
+		   fd < 0 ? strerror(errno) : " can be opened");
 	if (fd >= 0)
 		close(fd);
-	add(d, name, fd >= 0 ? 1 : MAY_MISS, found, remedy);
 }
 
 static void check_run_dir(struct doctor *d)
 {
-	char path[200], found[240];
 	struct lodge_error e;
+	char path[200];
 	bool ok;
 
 	if (lodge_run_dir(path, sizeof(path), &e) < 0)
@@ -189,26 +174,24 @@ static void check_run_dir(struct doctor *d)
 			*slash = '\0';
 		ok = !access(path, W_OK);
 	}
-	snprintf(found, sizeof(found), "%s is %swritable", path, ok ? "" : "not ");
-	add(d, "run directory", ok, found, "set LODGE_RUN_DIR to a directory of yours");
+	doctor_add(d, "run directory", ok ? DOCTOR_OK : DOCTOR_MISSING, "set LODGE_RUN_DIR to a directory of yours",
+		   "%s is %swritable", path, ok ? "" : "not ");
 }
 
-size_t lodge_doctor(const char *device, struct lodge_check *checks, size_t room)
+size_t lodge_doctor(const char *root, const char *device, struct lodge_check *checks, size_t room)
 {
-	struct doctor d = { checks, room, 0, false };
-	bool ours = !strcmp(device, "/dev/lodge");
+	struct doctor d = { .root = root ? root : "", .device = device, .list = checks, .room = room };
+	bool ours = strcmp(device, "/dev/kvm");
 
-	check_cpu(&d);
-	if (ours) {
-		check_module(&d);
-		check_stock(&d);
-	}
-	check_node(&d, device);
+	doctor_cpu(&d);
+	if (ours)
+		doctor_kernel(&d);
+	check_node(&d);
 	check_group(&d);
 	check_run_dir(&d);
-	check_optional(&d, "tap network", "/dev/net/tun",
-		       "modprobe tun; --net user works without");
-	check_optional(&d, "vhost network", "/dev/vhost-net",
-		       "modprobe vhost_net; tap works without, more slowly");
+	if (ours)
+		doctor_libvirt(&d);
+	check_optional(&d, "tap network", "/dev/net/tun", "modprobe tun; --net user works without");
+	check_optional(&d, "vhost network", "/dev/vhost-net", "modprobe vhost_net; tap works without, more slowly");
 	return d.count;
 }
