@@ -17,6 +17,7 @@ MODOUT	?= $(BUILD)/lodge.ko
 PREFIX	?= /usr/local
 DESTDIR	?=
 SUITE	?=
+VERSION	:= $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
 HOST	?= box
 CLIENT	?=
 NODE	?= lodge
@@ -24,7 +25,8 @@ NODE	?= lodge
 install-packages := selftests/qemu/install-packages
 
 .PHONY: all module userspace check check-clients check-debug check-vhd-cuts unit fuzz lint perf demo
-.PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug packages-clients install clean help
+.PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug packages-clients clean help
+.PHONY: install install-files install-dkms uninstall
 
 all: module userspace
 
@@ -40,7 +42,9 @@ help:
 	@echo 'make perf          compare with the stock KVM module; SUITE=exit for one'
 	@echo 'make lint | unit | fuzz     these parts of the check alone'
 	@echo 'make module [KDIR=headers]  make userspace'
-	@echo 'make install [DESTDIR= PREFIX=/usr/local]'
+	@echo 'make install [DESTDIR= PREFIX=/usr/local]   command, module, udev rule'
+	@echo 'make install-dkms           the same with DKMS to build the module'
+	@echo 'make uninstall [DESTDIR= PREFIX=]'
 	@echo 'make clean'
 
 packages:
@@ -101,20 +105,70 @@ perf: packages-demo all module-cloud
 demo: packages-demo all
 	@selftests/qemu/demo
 
-install: all
-	install -D -m 755 $(BUILD)/lodge $(DESTDIR)$(PREFIX)/bin/lodge
-	set -e; kver=$$(modinfo -F vermagic $(MODOUT) | cut -d' ' -f1); \
+NBDKIT_DIR = $(shell pkg-config --variable=plugindir nbdkit 2>/dev/null || echo /usr/lib/nbdkit/plugins)
+
+# What goes onto a host.  DESTDIR= makes a package's tree and touches nothing else:
+# depmod and dkms are then for whoever installs the package.
+install: all install-files
+	@set -e; kver=$$(modinfo -F vermagic $(MODOUT) | cut -d' ' -f1); \
 	install -D -m 644 $(MODOUT) $(DESTDIR)/lib/modules/$$kver/updates/lodge.ko; \
-	if [ -z "$(DESTDIR)" ]; then depmod $$kver; fi
-	install -D -m 644 kmod/60-lodge.rules $(DESTDIR)/lib/udev/rules.d/60-lodge.rules
-	set -e; if [ -e $(BUILD)/nbdkit-vhd-plugin.so ]; then \
-		install -D -m 644 $(BUILD)/nbdkit-vhd-plugin.so \
-			"$(DESTDIR)$$(pkg-config --variable=plugindir nbdkit)/nbdkit-vhd-plugin.so"; \
+	echo "install: lodge.ko for Linux $$kver"; \
+	if [ -z "$(DESTDIR)" ]; then \
+		depmod $$kver; \
+		[ "$$(uname -r)" = $$kver ] || echo "install: this host runs $$(uname -r), another kernel: see KDIR= in README.md, or 'make install-dkms'"; \
 	fi
-	set -e; for f in userspace/doc/*.[1-8]; do \
-		if [ -e "$$f" ]; then \
-			install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}/$${f##*/}; \
-		fi; \
+
+# The same with the module's sources for DKMS, which builds it for every kernel that it supports.
+install-dkms: userspace install-files
+	@set -e; src=$(DESTDIR)/usr/src/lodge-$(VERSION); rm -rf $$src; mkdir -p $$src; \
+	cp -r Kbuild LICENSE dkms.conf include kmod $$src/; \
+	echo "install: sources in $$src"; \
+	if [ -z "$(DESTDIR)" ]; then \
+		! dkms status lodge/$(VERSION) | grep -q . || dkms remove lodge/$(VERSION) --all; \
+		dkms add lodge/$(VERSION); \
+		for dir in /lib/modules/*/build/; do \
+			[ -d "$$dir" ] || continue; \
+			kver=$${dir#/lib/modules/}; kver=$${kver%/build/}; \
+			dkms install lodge/$(VERSION) -k $$kver || \
+				{ rc=$$?; [ $$rc = 77 ] || exit $$rc; echo "install: not for Linux $$kver"; }; \
+		done; \
+		dkms status lodge/$(VERSION); \
+	fi
+
+install-files:
+	@set -e; \
+	install -D -m 755 $(BUILD)/lodge $(DESTDIR)$(PREFIX)/bin/lodge; \
+	for f in userspace/doc/*.[1-8]; do \
+		install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}/$${f##*/}; \
+	done; \
+	if [ -e $(BUILD)/nbdkit-vhd-plugin.so ]; then \
+		install -D -m 644 $(BUILD)/nbdkit-vhd-plugin.so $(DESTDIR)$(NBDKIT_DIR)/nbdkit-vhd-plugin.so; \
+	fi; \
+	install -D -m 644 kmod/host/lodge-kvm-node.conf $(DESTDIR)$(PREFIX)/share/doc/lodge/lodge-kvm-node.conf; \
+	install -D -m 644 kmod/host/60-lodge.rules $(DESTDIR)/lib/udev/rules.d/60-lodge.rules; \
+	install -D -m 644 kmod/host/lodge.conf $(DESTDIR)/usr/lib/modules-load.d/lodge.conf; \
+	if [ -z "$(DESTDIR)" ] && [ -S /run/udev/control ]; then udevadm control --reload; fi
+
+uninstall:
+	@set -e; \
+	if [ -z "$(DESTDIR)" ] && [ -d /sys/module/lodge ]; then \
+		echo 'uninstall: lodge is loaded and stays so until rmmod or reboot'; \
+	fi; \
+	if [ -z "$(DESTDIR)" ] && command -v dkms >/dev/null && dkms status lodge/$(VERSION) | grep -q .; then \
+		dkms remove lodge/$(VERSION) --all; \
+	fi; \
+	rm -rf $(DESTDIR)/usr/src/lodge-$(VERSION); \
+	for f in $(DESTDIR)/lib/modules/*/updates/lodge.ko; do \
+		[ -e "$$f" ] || continue; \
+		rm -f "$$f"; \
+		kver=$${f%/updates/lodge.ko}; \
+		if [ -z "$(DESTDIR)" ]; then depmod $${kver##*/}; fi; \
+	done; \
+	rm -f $(DESTDIR)$(PREFIX)/bin/lodge $(DESTDIR)/lib/udev/rules.d/60-lodge.rules \
+		$(DESTDIR)/usr/lib/modules-load.d/lodge.conf $(DESTDIR)$(NBDKIT_DIR)/nbdkit-vhd-plugin.so; \
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/lodge; \
+	for f in userspace/doc/*.[1-8]; do \
+		rm -f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}/$${f##*/}; \
 	done
 
 clean:

@@ -144,7 +144,7 @@ int svm_init(void)
 
 	if (missing) {
 		pr_err("lodge: %s\n", missing);
-		return -EOPNOTSUPP;
+		return -ENODEV;
 	}
 	svm_read_caps();
 
