@@ -3,7 +3,7 @@
 # Images as other tools leave them are read exactly, also after a write to
 # them, and by libvhdi as by us; libvhdi reads ours; broken chains get their
 # own errors; TAP.
-# shellcheck disable=SC2317
+# shellcheck disable=SC2086,SC2317
 # BOX: none
 # usage: foreign.sh "LODGE IMG COMMAND" (default: build/lodge img)
 set -u

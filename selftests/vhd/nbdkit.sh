@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # nbdkit serves chains of images with our plugin, to libnbd and to QEMU; TAP.
-# shellcheck disable=SC2016,SC2317
+# shellcheck disable=SC2016,SC2086,SC2317
 # BOX: none
 # usage: nbdkit.sh "LODGE IMG COMMAND" PLUGIN (default: those in build/)
 set -u

@@ -5,11 +5,13 @@
  * A snapshot must leave the disk's name in place at every moment. So the file
  * gets the snapshot's name as a second one (a link), a child that stands on
  * that is made beside it, and the child is renamed over the disk's name: one
- * step, before which nothing but a second name had happened.
+ * step, before which nothing but a second name had happened. Killed there, the
+ * same command goes on.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <lodge/lodge.h>
@@ -30,24 +32,33 @@ static void say_made(const char *path, const char *parent, bool json)
 }
 
 /* Not in use, and in order once it has been closed. */
-static int try_exclusive(const char *path)
+static int try_exclusive(const char *path, unsigned int flags)
 {
 	struct vhd_error err;
 	struct vhd *v;
 
-	if (vhd_open(path, VHD_O_NOPARENT, &v, &err))
+	if (vhd_open(path, VHD_O_NOPARENT | flags, &v, &err))
 		return print_error("%s", err.text);
 	if (vhd_close(v))
 		return print_error("cannot write to '%s'", path);
 	return 0;
 }
 
-static int snapshot_make(const char *disk, const char *name, struct img_output *o)
+/* Whether @name is @disk's second name: a snapshot was cut off here, and goes on. */
+static bool half_made(const char *disk, const char *name)
+{
+	struct stat a, b;
+
+	return !stat(disk, &a) && !stat(name, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino &&
+	       a.st_nlink == 2;
+}
+
+static int snapshot_make(const char *disk, const char *name, bool resumed, struct img_output *o)
 {
 	struct vhd_params p = { .type = VHD_DIFF, .parent = name };
 	struct vhd_error err;
 
-	if (link(disk, name))
+	if (!resumed && link(disk, name))
 		return print_error("cannot give '%s' the name '%s': %s", disk, name, strerror(errno));
 	if (!vhd_create(o->temporary, &p, &err)) {
 		if (!img_output_commit(o))
@@ -66,15 +77,17 @@ static int img_snapshot(const struct command *c, int argc, char **argv)
 	const char *disk, *name;
 	struct img_output o;
 	struct img_args a;
+	bool resumed;
 	int ret = img_args_take(c, &a, argc, argv);
 
 	if (ret)
 		return ret - 1;
 	disk = a.words.word[0];
 	name = a.words.word[1];
-	if (!access(name, F_OK))
+	resumed = half_made(disk, name);
+	if (!resumed && !access(name, F_OK))
 		return print_error("'%s' exists already; choose another name for the snapshot", name);
-	ret = try_exclusive(disk);
+	ret = try_exclusive(disk, resumed ? VHD_O_INTERNAL : 0);
 	if (ret || a.dry) {
 		if (!ret)
 			printf("would keep the contents of '%s' as '%s', and make '%s' a child of it\n", disk, name, disk);
@@ -83,7 +96,7 @@ static int img_snapshot(const struct command *c, int argc, char **argv)
 	ret = img_output_begin(&o, disk, true);
 	if (ret)
 		return ret;
-	ret = snapshot_make(disk, name, &o);
+	ret = snapshot_make(disk, name, resumed, &o);
 	if (ret)
 		img_output_abort(&o);
 	else
