@@ -98,11 +98,6 @@ static int plugin_get_ready(void)
 	return 0;
 }
 
-static void plugin_unload(void)
-{
-	free(file);
-}
-
 static void *plugin_open(int readonly)
 {
 	struct vhd_error err;
@@ -127,7 +122,7 @@ static void plugin_close(void *handle)
 
 	(void)handle;
 	pthread_mutex_lock(&disk.lock);
-	if (!--disk.users) {
+	if (!--disk.users && disk.v) {
 		while (disk.idle)
 			vhd_queue_destroy(disk.queue[--disk.idle]);
 		disk.made = 0;
@@ -137,6 +132,20 @@ static void plugin_close(void *handle)
 	pthread_mutex_unlock(&disk.lock);
 	if (ret)
 		nbdkit_error("cannot close the image: %s", strerror(-ret));
+}
+
+/* nbdkit may be told to go before it has closed every connection. */
+static void plugin_unload(void)
+{
+	pthread_mutex_lock(&disk.lock);
+	if (disk.v && disk.idle == disk.made) {
+		while (disk.idle)
+			vhd_queue_destroy(disk.queue[--disk.idle]);
+		vhd_close(disk.v);
+		disk.v = NULL;
+	}
+	pthread_mutex_unlock(&disk.lock);
+	free(file);
 }
 
 static struct vhd_queue *queue_take(void)
