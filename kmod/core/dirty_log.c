@@ -13,6 +13,8 @@
  * and protects, for the pages that the VMM is about to copy.
  *
  * The bitmap is allocated twice as large: the second half holds what is being handed to the user.
+ *
+ * A slot may have 2^31 pages, and then a log is 256 MiB: whatever goes through one lets others have the CPU in between.
  */
 #include <linux/bitmap.h>
 #include <linux/compat.h>
@@ -25,6 +27,8 @@
 #include "core/memslot.h"
 #include "core/vm.h"
 
+#define STRETCH_WORDS	8192ul	/* of a log, between two offers of the CPU */
+
 static size_t bitmap_bytes(unsigned long npages)
 {
 	return BITS_TO_LONGS(npages) * sizeof(long);
@@ -32,11 +36,17 @@ static size_t bitmap_bytes(unsigned long npages)
 
 int lodge_dirty_alloc(struct lodge_vm *vm, struct lodge_memslot *slot)
 {
-	slot->dirty_bitmap = kvcalloc(2, bitmap_bytes(slot->npages), GFP_KERNEL_ACCOUNT);
+	const unsigned long step = STRETCH_WORDS * BITS_PER_LONG;
+	unsigned long i;
+
+	/* Its size is the user's choice: that there is no room for it is no news to the log. */
+	slot->dirty_bitmap = kvcalloc(2, bitmap_bytes(slot->npages), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!slot->dirty_bitmap)
 		return -ENOMEM;
-	if (vm->dirty_initially_set)
-		bitmap_set(slot->dirty_bitmap, 0, slot->npages);
+	for (i = 0; vm->dirty_initially_set && i < slot->npages; i += step) {
+		bitmap_set(slot->dirty_bitmap, i, min(step, slot->npages - i));
+		cond_resched();
+	}
 	return 0;
 }
 
@@ -64,6 +74,32 @@ static void __user *log_pointer(void __user *p)
 	return in_compat_syscall() ? compat_ptr((compat_uptr_t)(unsigned long)p) : p;
 }
 
+static bool log_copy_out(void __user *to, const unsigned long *log, unsigned long n)
+{
+	unsigned long i, words;
+
+	for (i = 0; i < n; i += words) {
+		words = min(STRETCH_WORDS, n - i);
+		if (copy_to_user(to + i * sizeof(long), log + i, words * sizeof(long)))
+			return false;
+		cond_resched();
+	}
+	return true;
+}
+
+static bool log_copy_in(unsigned long *log, const void __user *from, unsigned long n)
+{
+	unsigned long i, words;
+
+	for (i = 0; i < n; i += words) {
+		words = min(STRETCH_WORDS, n - i);
+		if (copy_from_user(log + i, from + i * sizeof(long), words * sizeof(long)))
+			return false;
+		cond_resched();
+	}
+	return true;
+}
+
 /* Move all bits of the log into its second half, and protect their pages. */
 static void dirty_harvest(struct lodge_vm *vm, struct lodge_memslot *slot)
 {
@@ -71,6 +107,8 @@ static void dirty_harvest(struct lodge_vm *vm, struct lodge_memslot *slot)
 	bool flush = false;
 
 	for (i = 0; i < n; i++) {
+		if (!(i % STRETCH_WORDS))
+			cond_resched();
 		out[i] = READ_ONCE(slot->dirty_bitmap[i]) ? xchg(&slot->dirty_bitmap[i], 0) : 0;
 		if (!out[i])
 			continue;
@@ -99,7 +137,7 @@ int lodge_dirty_get(struct lodge_vm *vm, const struct kvm_dirty_log *log)
 		dirty_harvest(vm, slot);
 		from += BITS_TO_LONGS(slot->npages);
 	}
-	if (copy_to_user(log_pointer(log->dirty_bitmap), from, bitmap_bytes(slot->npages)))
+	if (!log_copy_out(log_pointer(log->dirty_bitmap), from, BITS_TO_LONGS(slot->npages)))
 		ret = -EFAULT;
 out:
 	mutex_unlock(&vm->slots_lock);
@@ -123,6 +161,8 @@ static void dirty_clear(struct lodge_vm *vm, struct lodge_memslot *slot, unsigne
 	for (i = 0; i < n; i++) {
 		unsigned long was;
 
+		if (!(i % STRETCH_WORDS))
+			cond_resched();
 		if (!mask[i])
 			continue;
 		was = atomic_long_fetch_andnot(mask[i], (atomic_long_t *)&map[i]) & mask[i];
@@ -155,7 +195,7 @@ int lodge_dirty_clear(struct lodge_vm *vm, const struct kvm_clear_dirty_log *log
 		goto out;
 	mask = slot->dirty_bitmap + BITS_TO_LONGS(slot->npages);
 	ret = -EFAULT;
-	if (copy_from_user(mask, log_pointer(log->dirty_bitmap), bitmap_bytes(log->num_pages)))
+	if (!log_copy_in(mask, log_pointer(log->dirty_bitmap), BITS_TO_LONGS(log->num_pages)))
 		goto out;
 	dirty_clear(vm, slot, log->first_page, mask, BITS_TO_LONGS(log->num_pages));
 	ret = 0;

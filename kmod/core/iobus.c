@@ -7,6 +7,7 @@
  * search walks backwards from the binary search's answer while reach says that an earlier range could still hold the access,
  * which on a bus without overlaps is one step.  Of several that hold it, the one with the higher address is asked first.
  */
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "core/iobus.h"
@@ -21,7 +22,7 @@ static struct lodge_iobus *bus_get(struct lodge_vm *vm, enum lodge_bus bus)
 
 static struct lodge_iobus *bus_alloc(unsigned int n)
 {
-	return kvzalloc(struct_size((struct lodge_iobus *)NULL, range, n), GFP_KERNEL_ACCOUNT);
+	return kvzalloc(struct_size((struct lodge_iobus *)NULL, range, n), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 }
 
 /* Stands in for a device that left while there was no memory for a smaller array. */
@@ -88,6 +89,8 @@ int lodge_iobus_add(struct lodge_vm *vm, enum lodge_bus bus, gpa_t addr, u32 len
 	lockdep_assert_held(&vm->slots_lock);
 	old = bus_get(vm, bus);
 	if (!dev->uncounted && old && old->n - old->nr_uncounted >= LODGE_IOBUS_MAX)
+		return -ENOSPC;
+	if (dev->uncounted && old && old->nr_uncounted >= LODGE_IOBUS_UNCOUNTED)
 		return -ENOSPC;
 	new = bus_copy(old, NULL, &add);
 	if (!new)
@@ -191,6 +194,7 @@ void lodge_iobus_destroy(struct lodge_vm *vm)
 
 			if (dev->ops->destroy)
 				dev->ops->destroy(dev);
+			cond_resched();
 		}
 		kvfree(b);
 	}

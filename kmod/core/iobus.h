@@ -44,6 +44,7 @@ struct lodge_iobus {
 };
 
 #define LODGE_IOBUS_MAX		1000
+#define LODGE_IOBUS_UNCOUNTED	8192	/* nor without end: all of them may lie at one address, and be asked in turn */
 
 /* vm->slots_lock held.  -ENOSPC, -ENOMEM. */
 int lodge_iobus_add(struct lodge_vm *vm, enum lodge_bus bus, gpa_t addr, u32 len, struct lodge_iodev *dev);

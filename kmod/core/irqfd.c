@@ -18,6 +18,7 @@
  */
 #include <linux/file.h>
 #include <linux/poll.h>
+#include <linux/sched.h>
 #include <linux/seqlock.h>
 #include <linux/slab.h>
 #include <linux/wait.h>
@@ -28,6 +29,9 @@
 #include "core/irqfd.h"
 #include "core/irqroute.h"
 #include "core/vm.h"
+
+#define IRQFDS_MAX	8192	/* of a VM: routing changes go through all of them with interrupts off */
+#define RELEASE_BATCH	128
 
 struct resampler {
 	struct lodge_irq_ack ack;
@@ -94,6 +98,7 @@ static void irqfd_signalled(struct irqfd *f)
 static void irqfd_deactivate(struct irqfd *f)
 {
 	list_del_init(&f->link);
+	f->vm->nr_irqfds--;
 	queue_work(shutdown_wq, &f->shutdown);
 }
 
@@ -299,7 +304,7 @@ static void irqfd_discard(struct irqfd *f)
 	kfree(f);
 }
 
-/* Put f on the VM's list; -EBUSY if its eventfd raises something already.  irq_srcu held. */
+/* Put f on the VM's list; -EBUSY if its eventfd raises something already, -ENOSPC if there are too many.  irq_srcu held. */
 static int irqfd_publish(struct irqfd *f)
 {
 	struct lodge_vm *vm = f->vm;
@@ -307,6 +312,8 @@ static int irqfd_publish(struct irqfd *f)
 	int ret = 0;
 
 	spin_lock_irq(&vm->irqfd_lock);
+	if (vm->nr_irqfds >= IRQFDS_MAX)
+		ret = -ENOSPC;
 	list_for_each_entry(other, &vm->irqfds, link) {
 		if (other->eventfd == f->eventfd) {
 			ret = -EBUSY;
@@ -316,6 +323,7 @@ static int irqfd_publish(struct irqfd *f)
 	if (!ret) {
 		irqfd_update(f);
 		list_add_tail(&f->link, &vm->irqfds);
+		vm->nr_irqfds++;
 	}
 	spin_unlock_irq(&vm->irqfd_lock);
 	return ret;
@@ -380,12 +388,17 @@ int lodge_irqfd(struct lodge_vm *vm, const struct kvm_irqfd *args)
 
 void lodge_irqfd_release(struct lodge_vm *vm)
 {
-	struct irqfd *f, *next;
+	unsigned int i;
+	bool more;
 
-	spin_lock_irq(&vm->irqfd_lock);
-	list_for_each_entry_safe(f, next, &vm->irqfds, link)
-		irqfd_deactivate(f);
-	spin_unlock_irq(&vm->irqfd_lock);
+	do {
+		spin_lock_irq(&vm->irqfd_lock);
+		for (i = 0; i < RELEASE_BATCH && !list_empty(&vm->irqfds); i++)
+			irqfd_deactivate(list_first_entry(&vm->irqfds, struct irqfd, link));
+		more = !list_empty(&vm->irqfds);
+		spin_unlock_irq(&vm->irqfd_lock);
+		cond_resched();
+	} while (more);
 	/* Also for one that a hang-up took off the list a moment ago. */
 	flush_workqueue(shutdown_wq);
 }

@@ -18,6 +18,7 @@
  * the architecture write-protects: a fault that began before the log was there is over and its entry gets protected too.
  */
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -32,7 +33,7 @@
 
 static struct lodge_memslots *slots_alloc(unsigned int n)
 {
-	return kvzalloc(struct_size((struct lodge_memslots *)NULL, slot, n), GFP_KERNEL_ACCOUNT);
+	return kvzalloc(struct_size((struct lodge_memslots *)NULL, slot, n), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 }
 
 struct lodge_memslots *lodge_memslots(struct lodge_vm *vm)
@@ -162,26 +163,28 @@ static int slot_create(struct lodge_vm *vm, struct lodge_memslot *new)
 	struct lodge_memslots *set;
 	int ret;
 
+	ret = lodge_arch_prepare_slot(vm, NULL, new);
+	if (ret)
+		return ret;
 	if (new->flags & KVM_MEM_LOG_DIRTY_PAGES) {
 		ret = lodge_dirty_alloc(vm, new);
 		if (ret)
-			return ret;
-	}
-	ret = lodge_arch_prepare_slot(vm, NULL, new);
-	if (ret) {
-		lodge_dirty_free(new);
-		return ret;
+			goto undo;
 	}
 	set = slots_copy(vm, NULL, new);
 	if (!set) {
-		lodge_arch_commit_slot(vm, new, NULL);
 		lodge_dirty_free(new);
-		return -ENOMEM;
+		ret = -ENOMEM;
+		goto undo;
 	}
 	slots_publish(vm, set, false);
 	vm->nr_slot_pages += new->npages;
 	lodge_arch_commit_slot(vm, NULL, new);
 	return 0;
+
+undo:
+	lodge_arch_commit_slot(vm, new, NULL);
+	return ret;
 }
 
 /* Steps one of taking memory away: @slot is invalid, nobody has a translation of it. */
@@ -388,6 +391,7 @@ void lodge_memslots_destroy(struct lodge_vm *vm)
 	for (i = 0; i < slots->n; i++) {
 		lodge_arch_commit_slot(vm, &slots->slot[i], NULL);
 		lodge_dirty_free(&slots->slot[i]);
+		cond_resched();
 	}
 	mutex_lock(&vm->slots_lock);
 	lodge_retired_free(vm);

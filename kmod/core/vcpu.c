@@ -606,6 +606,7 @@ void lodge_vcpus_destroy(struct lodge_vm *vm)
 	xa_for_each(&vm->vcpus, i, vcpu) {
 		xa_erase(&vm->vcpus, i);
 		vcpu_destroy(vcpu);
+		cond_resched();
 	}
 	vm->nr_vcpus = 0;
 	xa_destroy(&vm->vcpus);

@@ -57,6 +57,7 @@ struct lodge_vm {
 	struct srcu_struct irq_srcu;
 	struct lodge_irq_table __rcu *irq_table;	/* [I] */
 	struct list_head irqfds;		/* irqfd_lock */
+	unsigned int nr_irqfds;			/* on the list; irqfd_lock */
 	spinlock_t irqfd_lock;
 	struct list_head irq_acks;		/* [I] listeners to EOIs */
 	struct list_head resamplers;		/* [I] */

@@ -7,6 +7,7 @@
  * space has supplied one, the instruction is emulated again from its start and finds it there.  Device writes are queued and
  * done when the instruction has succeeded, which ends a REP instruction after the iteration.
  */
+#include <linux/sched.h>
 #include <linux/uaccess.h>
 
 #include "core/iobus.h"
@@ -309,6 +310,9 @@ void emulate_commit(struct emul_ctxt *c)
 	em->nr_reads = 0;
 	em->next_read = 0;
 	em->in.valid = false;
+	/* A thousand iterations on a slow device are too long for those who wait. */
+	if (need_resched())
+		c->stop = true;
 }
 
 /* ---- ports ---- */
@@ -325,7 +329,7 @@ int emulate_pio_in(struct emul_ctxt *c, u16 port, unsigned int size, void *buf, 
 	}
 	if (size * count > EMUL_PIO_BATCH)
 		return EMUL_UNHANDLED;
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++, cond_resched())
 		if (lodge_iobus_read(core, core->vm, LODGE_BUS_PIO, port, size, buf + i * size))
 			break;
 	if (i == count) {
@@ -351,7 +355,7 @@ int emulate_pio_out(struct emul_ctxt *c, u16 port, unsigned int size, const void
 
 	if (size * count > EMUL_PIO_BATCH || em->out.pending)
 		return EMUL_UNHANDLED;
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++, cond_resched())
 		if (lodge_iobus_write(core, core->vm, LODGE_BUS_PIO, port, size, buf + i * size))
 			break;
 	if (i == count)

@@ -32,6 +32,8 @@
 #include "x86/mmu/up.h"
 #include "x86/mmu/walk.h"
 
+#define ALIAS_BATCH	256	/* slots zapped without a look at who waits */
+
 static void stage2_stat(u64 *counter, long n)
 {
 	static_assert(sizeof(atomic64_t) == sizeof(u64));
@@ -238,9 +240,17 @@ void lodge_arch_invalidate_begin(struct lodge_vm *vm, hva_t start, hva_t end, bo
 		s->invalidate_end = max(s->invalidate_end, end);
 	}
 	slots = lodge_memslots(vm);
-	for (i = 0; i < slots->n; i++)
+	for (i = 0; i < slots->n; i++) {
 		if (stage2_hva_range(&slots->slot[i], start, end, &lo, &hi))
 			flush |= stage2_zap_locked(s, lo, hi);
+		/* All slots may show the same page.  The count keeps faults away also while the lock is open. */
+		if (i % ALIAS_BATCH == ALIAS_BATCH - 1) {
+			write_unlock(&s->lock);
+			if (blockable)
+				cond_resched();
+			write_lock(&s->lock);
+		}
+	}
 	write_unlock(&s->lock);
 	if (flush) {
 		stage2_stat(&vm->stats.mmu_notifier_invalidate, 1);
