@@ -6,6 +6,8 @@
  * constant part is made by the compiler from the lists in core/stats.h.  Values are read while they change; each is one u64.
  */
 #include <linux/anon_inodes.h>
+#include <linux/atomic.h>
+#include <linux/dcache.h>
 #include <linux/debugfs.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -197,9 +199,18 @@ DEFINE_SHOW_ATTRIBUTE(vcpu_stats);
 
 void lodge_stats_vm_debugfs(struct lodge_vm *vm, int fd)
 {
-	char name[32];
+	static atomic_t serial;
+	struct dentry *taken;
+	char name[48];
+	int n;
 
-	snprintf(name, sizeof(name), "%d-%d", task_pid_nr(current), fd);
+	/* A VM that lives on in a duplicate of its descriptor keeps the name: the next one under that number is told apart. */
+	n = snprintf(name, sizeof(name), "%d-%d", task_pid_nr(current), fd);
+	taken = debugfs_lookup(name, debugfs_root);
+	if (taken) {
+		dput(taken);
+		snprintf(name + n, sizeof(name) - n, ".%u", atomic_inc_return(&serial));
+	}
 	vm->debugfs = debugfs_create_dir(name, debugfs_root);
 	debugfs_create_file("stats", 0444, vm->debugfs, vm, &vm_stats_fops);
 }

@@ -221,17 +221,18 @@ static u64 cpuid_cr4_bits(const u32 *word)
 	return bits;
 }
 
-void cpuid_init_vcpu(struct x86_vcpu *vcpu)
+int cpuid_init_vcpu(struct x86_vcpu *vcpu)
 {
 	struct vcpu_cpuid *c = kzalloc(sizeof(*c), GFP_KERNEL_ACCOUNT);
 
-	/* Without memory the vCPU has no CPUID, and KVM_SET_CPUID2 says ENOMEM. */
+	if (!c)
+		return -ENOMEM;
 	vcpu->cpuid = c;
-	if (c)
-		c->maxphyaddr = 36;
+	c->maxphyaddr = 36;
 	/* Until the VMM says more: what the host has. */
 	vcpu->cr4_guest_bits = cpuid_cr4_bits(cpuid_host()->word);
 	vcpu->guest_xcr0_mask = 0;
+	return 0;
 }
 
 static u32 cpuid_word_of(const struct vcpu_cpuid *c, u32 leaf, u32 index, int reg)

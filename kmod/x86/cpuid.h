@@ -10,7 +10,7 @@
 
 struct x86_vcpu;
 
-void cpuid_init_vcpu(struct x86_vcpu *vcpu);
+int cpuid_init_vcpu(struct x86_vcpu *vcpu);
 void cpuid_destroy_vcpu(struct x86_vcpu *vcpu);
 /* The guest executes CPUID: in eax, ecx, out all four; hot: a hashed or indexed look-up, no lock. */
 void cpuid_query(struct x86_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);

@@ -88,7 +88,9 @@ int lodge_arch_vcpu_init(struct lodge_vcpu *core)
 	r = emulate_init(vcpu);
 	if (r)
 		return r;
-	cpuid_init_vcpu(vcpu);
+	r = cpuid_init_vcpu(vcpu);
+	if (r)
+		return r;
 	r = msr_init_vcpu(vcpu);
 	if (r)
 		return r;

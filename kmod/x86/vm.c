@@ -8,6 +8,7 @@
 #include "core/vm.h"
 #include "x86/irqchip/irqchip.h"
 #include "x86/mmu/up.h"
+#include "x86/msr.h"
 #include "x86/time.h"
 #include "x86/vcpu.h"
 #include "x86/vm.h"
@@ -58,6 +59,7 @@ void lodge_arch_vm_destroy(struct lodge_vm *core)
 	struct x86_vm *vm = to_x86_vm(core);
 
 	x86_ops->vm_destroy(vm);
+	msr_filter_destroy(vm);
 	time_destroy_vm(vm);
 	irqchip_free(core);
 	stage2_destroy(&vm->stage2);

@@ -56,11 +56,13 @@ int irqchip_create_full(struct lodge_vm *vm)
 	err = ioapic_create(vm, &chip->ioapic);
 	if (err)
 		goto fail;
-	smp_store_release(&chip->mode, IRQCHIP_FULL);	/* the chips before the mode that says they are there */
 	err = lodge_irq_routing_default(vm, true);
-	if (!err)
-		return 0;
-	chip->mode = IRQCHIP_NONE;
+	if (err)
+		goto fail;
+	/* Last, for nothing can take it back: who sees the mode uses the chips. */
+	smp_store_release(&chip->mode, IRQCHIP_FULL);
+	return 0;
+
 fail:
 	ioapic_destroy(vm, chip->ioapic);
 	pic_destroy(vm, chip->pic);
@@ -79,12 +81,12 @@ int irqchip_create_split(struct lodge_vm *vm, u32 pins)
 		return -EEXIST;
 	if (vm->created_vcpus || pins > LODGE_IRQCHIP_PINS)
 		return -EINVAL;
-	chip->split_pins = pins;
-	smp_store_release(&chip->mode, IRQCHIP_SPLIT);	/* split_pins before the mode */
 	err = lodge_irq_routing_default(vm, false);
 	if (err)
-		chip->mode = IRQCHIP_NONE;
-	return err;
+		return err;
+	chip->split_pins = pins;
+	smp_store_release(&chip->mode, IRQCHIP_SPLIT);	/* split_pins before the mode */
+	return 0;
 }
 
 int irqchip_create_pit(struct lodge_vm *vm, const struct kvm_pit_config *c)
@@ -122,7 +124,7 @@ int lodge_arch_route_set(struct lodge_vm *vm, struct lodge_irq_route *e, const s
 
 	if (ue->type == KVM_IRQ_ROUTING_MSI)
 		return msi_route_check(vm, e, ue);
-	if (ue->type != KVM_IRQ_ROUTING_IRQCHIP || chip->mode != IRQCHIP_FULL)
+	if (ue->type != KVM_IRQ_ROUTING_IRQCHIP || !chip->ioapic)
 		return -EINVAL;
 	e->irqchip.chip = ue->u.irqchip.irqchip;
 	switch (ue->u.irqchip.irqchip) {

@@ -18,7 +18,7 @@
 #include "x86/irqchip/lapic.h"
 #include "x86/irqchip/up.h"
 
-#define PERIOD_MIN	(100 * NSEC_PER_USEC)
+#define PERIOD_MIN	(200 * NSEC_PER_USEC)	/* as KVM's */
 
 static void lapic_timer_fire(struct lapic *l)
 {

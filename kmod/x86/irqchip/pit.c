@@ -20,7 +20,7 @@
 
 #define PIT_HZ		1193182u
 #define PIT_GSI		0
-#define PERIOD_MIN	(100 * NSEC_PER_USEC)
+#define PERIOD_MIN	(200 * NSEC_PER_USEC)
 #define PENDING_MAX	100000		/* a guest that never acknowledges does not fill a counter */
 
 enum { RW_LATCH, RW_LOW, RW_HIGH, RW_WORD, RW_WORD_SECOND };	/* rw_mode 1-3, and the state after the first byte */
