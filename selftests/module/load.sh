@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # load.sh - the module comes and goes: node, refusal to unload in use, and the
-# same again twenty times with nothing left behind.
+# same again twenty times (LOADS) with nothing left behind.
 # BOX: --no-module --file build/lodge.ko
 n=0 failed=0
 result()
@@ -32,12 +32,12 @@ result $? "rmmod after the last close" "$(cat err)"
 [ ! -e /dev/lodge ]
 result $? "/dev/lodge is gone"
 i=0 bad=''
-while [ $i -lt 20 ] && [ -z "$bad" ]; do
+while [ $i -lt "${LOADS:-20}" ] && [ -z "$bad" ]; do
 	insmod lodge.ko 2>err && rmmod lodge 2>>err || bad="round $i: $(cat err)"
 	i=$((i + 1))
 done
 [ -z "$bad" ]
-result $? "twenty times more" "$bad"
+result $? "and ${LOADS:-20} times more" "$bad"
 for d in /sys/kernel/debug/lodge /sys/module/lodge /sys/kernel/tracing/events/lodge; do
 	[ ! -e $d ]
 	result $? "$d is gone"

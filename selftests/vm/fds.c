@@ -7,6 +7,7 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -17,6 +18,7 @@
 enum { SYS, VM, VCPU0, VCPU1, VM_STATS, VCPU_STATS, FDS };
 
 static const char *node;
+static bool with_irqchip;
 static u8 ram[0x4000] __attribute__((aligned(4096)));
 
 struct set {
@@ -29,6 +31,8 @@ static void set_open(struct set *s)
 {
 	s->fd[SYS] = guest_must(open(node, O_RDWR | O_CLOEXEC));
 	s->fd[VM] = guest_must(ioctl(s->fd[SYS], KVM_CREATE_VM, 0));
+	if (with_irqchip)
+		guest_must(ioctl(s->fd[VM], KVM_CREATE_IRQCHIP, 0));
 	s->fd[VCPU0] = guest_must(ioctl(s->fd[VM], KVM_CREATE_VCPU, 0));
 	s->fd[VCPU1] = guest_must(ioctl(s->fd[VM], KVM_CREATE_VCPU, 1));
 	s->fd[VM_STATS] = guest_must(ioctl(s->fd[VM], KVM_GET_STATS_FD, 0));
@@ -283,6 +287,72 @@ static void parallel(void)
 	tap_ok(true, "VMs are made and closed by four threads");
 }
 
+/* ---- the same descriptors closed by two threads, each in its own order ---- */
+
+struct closer {
+	pthread_barrier_t *together;
+	int fd[FDS];
+	unsigned int order;
+};
+
+static void *close_copies(void *arg)
+{
+	struct closer *c = arg;
+	int left = FDS, pick;
+	unsigned int n = c->order;
+
+	pthread_barrier_wait(c->together);
+	for (; left > 0; left--) {
+		pick = n % left;
+		n /= left;
+		close(c->fd[pick]);
+		c->fd[pick] = c->fd[left - 1];
+	}
+	return NULL;
+}
+
+/* Both hold a descriptor of each object; events are wired to it, and its run page is mapped. */
+static void close_by_two(unsigned int a, unsigned int b)
+{
+	struct kvm_userspace_memory_region m = { .memory_size = sizeof(ram), .userspace_addr = (u64)ram };
+	int event = guest_must(eventfd(0, EFD_CLOEXEC)), i;
+	struct kvm_ioeventfd io = { .addr = 0x1000, .len = 4, .fd = event };
+	struct kvm_irqfd irq = { .fd = event, .gsi = 4 };
+	struct closer c[2] = { { .order = a }, { .order = b } };
+	pthread_barrier_t together;
+	pthread_t t[2];
+	struct set s;
+
+	set_open(&s);
+	guest_must(ioctl(s.fd[VM], KVM_SET_USER_MEMORY_REGION, &m));
+	guest_must(ioctl(s.fd[VM], KVM_IOEVENTFD, &io));
+	guest_must(ioctl(s.fd[VM], KVM_IRQFD, &irq));
+	pthread_barrier_init(&together, NULL, 2);
+	for (i = 0; i < FDS; i++) {
+		c[0].fd[i] = s.fd[i];
+		c[1].fd[i] = guest_must(dup(s.fd[i]));
+	}
+	for (i = 0; i < 2; i++) {
+		c[i].together = &together;
+		pthread_create(&t[i], NULL, close_copies, &c[i]);
+	}
+	close(event);
+	munmap(s.run, s.run_size);
+	for (i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+	pthread_barrier_destroy(&together);
+}
+
+static void two_threads(void)
+{
+	unsigned int i;
+
+	with_irqchip = true;
+	for (i = 0; i < 120; i++)
+		close_by_two(i * 7, 720 - i * 5);
+	tap_ok(true, "two threads close the same VM's descriptors, each in its own order, 120 times");
+}
+
 int main(int argc, char **argv)
 {
 	node = tap_node(argc, argv);
@@ -294,5 +364,6 @@ int main(int argc, char **argv)
 	orphan();
 	killed();
 	parallel();
+	two_threads();
 	return tap_done();
 }

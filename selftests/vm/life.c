@@ -7,6 +7,7 @@
  * NODES: lodge
  * TIMEOUT: 180
  */
+#include <glob.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -119,6 +120,7 @@ static int unload(void)
 static void in_use(void)
 {
 	int sys = guest_must(open(node, O_RDWR | O_CLOEXEC)), vm, vcpu, stats;
+	struct kvm_run *run;
 
 	tap_eq(unload(), -EAGAIN, "an open device keeps the module");
 	vm = guest_must(ioctl(sys, KVM_CREATE_VM, 0));
@@ -128,9 +130,13 @@ static void in_use(void)
 	stats = guest_must(ioctl(vm, KVM_GET_STATS_FD, 0));
 	close(vm);
 	tap_eq(unload(), -EAGAIN, "a vCPU keeps the module");
+	run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	close(vcpu);
 	tap_eq(unload(), -EAGAIN, "a statistics descriptor keeps the module");
 	close(stats);
+	tap_eq(unload(), -EAGAIN, "a mapping of a vCPU's run page keeps the module");
+	tap_ok(run != MAP_FAILED && run->exit_reason == 0, "and the page is there");
+	munmap(run, 4096);
 }
 
 static void hotplug(void)
@@ -214,7 +220,8 @@ static void visible(void)
 {
 	char path[128];
 	struct stat st;
-	int sys, vm, fd;
+	glob_t hits = {};
+	int sys, vm, copy, fd;
 
 	tap_ok(!stat(node, &st) && S_ISCHR(st.st_mode) && (st.st_mode & 07) == 0, "the node is no other user's");
 	(void)!system("mount -t debugfs none /sys/kernel/debug 2>/dev/null; mount -t tracefs none /sys/kernel/tracing 2>/dev/null");
@@ -226,6 +233,17 @@ static void visible(void)
 	close(vm);
 	tap_ok(fd >= 0 && pread(fd, path, 16, 0) < 0, "which answers nothing when the VM is gone");
 	close(fd);
+
+	/* The number of a descriptor comes again while the VM lives on in a duplicate. */
+	vm = guest_must(ioctl(sys, KVM_CREATE_VM, 0));
+	copy = guest_must(fcntl(vm, F_DUPFD_CLOEXEC, 100));
+	close(vm);
+	guest_must(ioctl(sys, KVM_CREATE_VM, 0) == vm ? 0 : -1);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/lodge/%d-%d.*/stats", getpid(), vm);
+	tap_ok(!glob(path, 0, NULL, &hits) && hits.gl_pathc == 1, "a second VM under the same number has a directory of its own");
+	globfree(&hits);
+	close(copy);
+	close(vm);
 	close(sys);
 	tap_ok(!access("/sys/kernel/tracing/events/lodge/lodge_exit/enable", F_OK) ||
 	       !access("/sys/kernel/debug/tracing/events/lodge/lodge_exit/enable", F_OK), "there are trace points");
