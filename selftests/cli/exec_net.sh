@@ -38,7 +38,7 @@ command_in()
 	net=$1
 	shift
 	timeout 200 lodge run --device "$node" -q -m 128 -k vmlinuz --net "$net" --timeout 180 \
-		-a no_timer_check -- "$@" </dev/null >out 2>err
+		-a 'quiet no_timer_check' -- "$@" </dev/null >out 2>err
 }
 
 mkdir -p www
@@ -107,7 +107,7 @@ truncate -s 16M disk.raw
 mke2fs -F disk.raw >/dev/null 2>&1
 mkdir -p mnt
 mount -o loop disk.raw mnt && cp -a root/. mnt/ && umount mnt
-timeout 200 lodge run --device "$node" -q -m 128 -k vmlinuz --timeout 180 -a no_timer_check disk.raw -- cat /etc/resolv.conf \
+timeout 200 lodge run --device "$node" -q -m 128 -k vmlinuz --timeout 180 -a 'quiet no_timer_check' disk.raw -- cat /etc/resolv.conf \
 	</dev/null >out 2>err
 grep -q '^nameserver 10.0.2.3$' out
 result $? "a command on a root disk sees the network's resolver" "$(cat out err)"
