@@ -69,7 +69,7 @@ void lodge_arch_invalidate_end(struct lodge_vm *vm, hva_t start, hva_t end);
 bool lodge_arch_age(struct lodge_vm *vm, hva_t start, hva_t end, bool clear);
 /* Write-protect the pages of @slot whose bits are set in @mask, first page @gfn_offset of the slot (dirty log). */
 void lodge_arch_dirty_protect(struct lodge_vm *vm, const struct lodge_memslot *slot, gfn_t gfn_offset, unsigned long mask);
-/* TLB flush after dirty_protect, once per ioctl. */
+/* TLB flush after dirty_protect, once per ioctl; @slot NULL: of any. */
 void lodge_arch_dirty_flush(struct lodge_vm *vm, const struct lodge_memslot *slot);
 
 /* ---- interrupts (x86/irqchip/) ---- */

@@ -14,6 +14,7 @@
 
 #include "core/arch.h"
 #include "core/dev.h"
+#include "core/dirty_ring.h"
 #include "core/irqroute.h"
 #include "core/kvm_node.h"
 #include "core/memslot.h"
@@ -47,6 +48,8 @@ static const struct {
 	{ KVM_CAP_MAX_VCPU_ID,			LODGE_MAX_VCPU_ID },
 	{ KVM_CAP_BINARY_STATS_FD,		1 },
 	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,	KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET },
+	{ KVM_CAP_DIRTY_LOG_RING,		LODGE_DIRTY_RING_BYTES_MAX },
+	{ KVM_CAP_DIRTY_LOG_RING_ACQ_REL,	LODGE_DIRTY_RING_BYTES_MAX },
 	{ LODGE_CAP_VERSION,			LODGE_ABI_VERSION },
 };
 

@@ -39,6 +39,8 @@ int lodge_dirty_alloc(struct lodge_vm *vm, struct lodge_memslot *slot)
 	const unsigned long step = STRETCH_WORDS * BITS_PER_LONG;
 	unsigned long i;
 
+	if (READ_ONCE(vm->dirty_ring_bytes))
+		return 0;		/* the vCPUs' rings take its place */
 	/* Its size is the user's choice: that there is no room for it is no news to the log. */
 	slot->dirty_bitmap = kvcalloc(2, bitmap_bytes(slot->npages), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!slot->dirty_bitmap)
@@ -126,6 +128,8 @@ int lodge_dirty_get(struct lodge_vm *vm, const struct kvm_dirty_log *log)
 	unsigned long *from;
 	int ret = 0;
 
+	if (READ_ONCE(vm->dirty_ring_bytes))
+		return -ENXIO;
 	mutex_lock(&vm->slots_lock);
 	slot = logged_slot(vm, log->slot);
 	if (IS_ERR(slot)) {
@@ -182,6 +186,8 @@ int lodge_dirty_clear(struct lodge_vm *vm, const struct kvm_clear_dirty_log *log
 	unsigned long *mask;
 	int ret = 0;
 
+	if (READ_ONCE(vm->dirty_ring_bytes))
+		return -ENXIO;
 	if (log->first_page % 64)
 		return -EINVAL;
 	mutex_lock(&vm->slots_lock);

@@ -9,6 +9,7 @@
 #include <linux/minmax.h>
 #include <linux/uaccess.h>
 
+#include "core/dirty_ring.h"
 #include "core/memslot.h"
 #include "core/vm.h"
 
@@ -29,9 +30,19 @@ void lodge_slot_mark_dirty(struct lodge_vm *vm, const struct lodge_memslot *slot
 {
 	unsigned long bit = gfn - slot->gfn;
 
+	if (unlikely(slot->flags & KVM_MEM_LOG_DIRTY_PAGES) && READ_ONCE(vm->dirty_ring_bytes)) {
+		lodge_dirty_ring_push(vm, slot->id, bit);
+		return;
+	}
 	/* Most pages of a busy guest are marked already: do not write the cache line again. */
 	if (slot->dirty_bitmap && !test_bit(bit, slot->dirty_bitmap))
 		set_bit(bit, slot->dirty_bitmap);
+}
+
+bool lodge_can_mark_dirty(struct lodge_vm *vm, const struct lodge_memslot *slot)
+{
+	return likely(!slot || !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES) || !READ_ONCE(vm->dirty_ring_bytes)) ||
+	       lodge_dirty_ring_room(vm);
 }
 
 void lodge_mark_dirty(struct lodge_vm *vm, gfn_t gfn)
@@ -64,6 +75,8 @@ static int write_page(struct lodge_vm *vm, gpa_t gpa, const void *buf, unsigned 
 	hva_t hva = slot_hva(slot, gpa_to_gfn(gpa), true);
 	void __user *to = (void __user *)(hva + offset_in_page(gpa));
 
+	if (!lodge_can_mark_dirty(vm, slot))
+		return -EAGAIN;
 	if (lodge_hva_bad(hva) || (buf ? copy_to_user(to, buf, n) : clear_user(to, n)))
 		return -EFAULT;
 	lodge_slot_mark_dirty(vm, slot, gpa_to_gfn(gpa));
@@ -74,9 +87,10 @@ int lodge_guest_write(struct lodge_vm *vm, gpa_t gpa, const void *buf, unsigned 
 {
 	while (len) {
 		unsigned long n = min(len, PAGE_SIZE - offset_in_page(gpa));
+		int ret = write_page(vm, gpa, buf, n);
 
-		if (write_page(vm, gpa, buf, n))
-			return -EFAULT;
+		if (ret)
+			return ret;
 		gpa += n;
 		buf += n;
 		len -= n;
@@ -88,9 +102,10 @@ int lodge_guest_clear(struct lodge_vm *vm, gpa_t gpa, unsigned long len)
 {
 	while (len) {
 		unsigned long n = min(len, PAGE_SIZE - offset_in_page(gpa));
+		int ret = write_page(vm, gpa, NULL, n);
 
-		if (write_page(vm, gpa, NULL, n))
-			return -EFAULT;
+		if (ret)
+			return ret;
 		gpa += n;
 		len -= n;
 	}
@@ -150,6 +165,7 @@ int lodge_guest_cache_read(struct lodge_vm *vm, struct lodge_guest_cache *c, u32
 
 int lodge_guest_cache_write(struct lodge_vm *vm, struct lodge_guest_cache *c, u32 off, const void *buf, u32 len)
 {
+	struct lodge_memslot *slot;
 	hva_t hva;
 
 	if (WARN_ON_ONCE(off > c->len || len > c->len - off))
@@ -157,8 +173,12 @@ int lodge_guest_cache_write(struct lodge_vm *vm, struct lodge_guest_cache *c, u3
 	hva = cache_hva(vm, c);
 	if (lodge_hva_bad(hva))
 		return lodge_guest_write(vm, c->gpa + off, buf, len);
+	slot = lodge_gfn_to_slot(vm, gpa_to_gfn(c->gpa));
+	if (!lodge_can_mark_dirty(vm, slot))
+		return -EAGAIN;
 	if (copy_to_user((void __user *)(hva + off), buf, len))
 		return -EFAULT;
-	lodge_mark_dirty(vm, gpa_to_gfn(c->gpa));
+	if (slot)
+		lodge_slot_mark_dirty(vm, slot, gpa_to_gfn(c->gpa));
 	return 0;
 }

@@ -70,13 +70,16 @@ static inline bool lodge_hva_bad(hva_t hva)
 
 /*
  * Read and write guest memory, any length, may cross pages and slots.  -EFAULT where there is no slot, it is read-only, or
- * the mapping is not there.  vm->srcu held, process context of the VMM, may sleep.  Writes mark pages dirty.
+ * the mapping is not there; -EAGAIN where a write could not be logged, for the dirty ring is full.  vm->srcu held, process
+ * context of the VMM, may sleep.  Writes mark pages dirty.
  */
 int lodge_guest_read(struct lodge_vm *vm, gpa_t gpa, void *buf, unsigned long len);
 int lodge_guest_write(struct lodge_vm *vm, gpa_t gpa, const void *buf, unsigned long len);
 int lodge_guest_clear(struct lodge_vm *vm, gpa_t gpa, unsigned long len);
 /* Mark @gfn dirty in its log, if it has one.  vm->srcu held. */
 void lodge_mark_dirty(struct lodge_vm *vm, gfn_t gfn);
+/* With dirty rings: is there room to log a write to @slot (may be NULL)?  For writers that a guest or VMM can make repeat. */
+bool lodge_can_mark_dirty(struct lodge_vm *vm, const struct lodge_memslot *slot);
 void lodge_slot_mark_dirty(struct lodge_vm *vm, const struct lodge_memslot *slot, gfn_t gfn);
 
 /*

@@ -59,14 +59,12 @@ static void vcpu_load_here(struct lodge_vcpu *vcpu)
 
 	vcpu->loaded = true;
 	WRITE_ONCE(vcpu->cpu, cpu);
-	__this_cpu_write(running_vcpu, vcpu);
 	lodge_arch_vcpu_load(vcpu, cpu);
 }
 
 static void vcpu_put_here(struct lodge_vcpu *vcpu)
 {
 	lodge_arch_vcpu_put(vcpu);
-	__this_cpu_write(running_vcpu, NULL);
 	WRITE_ONCE(vcpu->cpu, -1);
 	vcpu->loaded = false;
 }
@@ -81,6 +79,7 @@ void lodge_vcpu_load(struct lodge_vcpu *vcpu)
 		preempt_disable();
 	}
 	preempt_notifier_register(&vcpu->preempt_notifier);
+	__this_cpu_write(running_vcpu, vcpu);
 	if (likely(__this_cpu_read(lodge_cpu_enabled)))
 		vcpu_load_here(vcpu);
 	preempt_enable();
@@ -91,6 +90,7 @@ void lodge_vcpu_put(struct lodge_vcpu *vcpu)
 	preempt_disable();
 	if (likely(vcpu->loaded))
 		vcpu_put_here(vcpu);
+	__this_cpu_write(running_vcpu, NULL);
 	preempt_notifier_unregister(&vcpu->preempt_notifier);
 	preempt_enable();
 }
@@ -100,6 +100,7 @@ static void vcpu_sched_in(struct preempt_notifier *pn, int cpu)
 	struct lodge_vcpu *vcpu = container_of(pn, struct lodge_vcpu, preempt_notifier);
 
 	WRITE_ONCE(vcpu->preempted, false);
+	__this_cpu_write(running_vcpu, vcpu);
 	if (likely(__this_cpu_read(lodge_cpu_enabled)))
 		vcpu_load_here(vcpu);
 }
@@ -112,6 +113,7 @@ static void vcpu_sched_out(struct preempt_notifier *pn, struct task_struct *next
 		WRITE_ONCE(vcpu->preempted, true);
 	if (likely(vcpu->loaded))
 		vcpu_put_here(vcpu);
+	__this_cpu_write(running_vcpu, NULL);
 }
 
 static struct preempt_ops vcpu_preempt_ops = {
@@ -424,7 +426,7 @@ static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	return ret;
 }
 
-/* ---- the mapping: run page, PIO page, coalesced ring ---- */
+/* ---- the mapping: run page, PIO page, coalesced ring, dirty ring ---- */
 
 static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 {
@@ -442,7 +444,11 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 		page = vcpu->vm->coalesced_ring;
 		break;
 	default:
-		return VM_FAULT_SIGBUS;
+		vmf->page = lodge_dirty_ring_page(vcpu, vmf->pgoff);
+		if (!vmf->page)
+			return VM_FAULT_SIGBUS;
+		get_page(vmf->page);
+		return 0;
 	}
 	vmf->page = virt_to_page(page);
 	get_page(vmf->page);
@@ -453,8 +459,15 @@ static const struct vm_operations_struct vcpu_vm_ops = {
 	.fault = vcpu_fault,
 };
 
+/* The ring is a conversation: a private copy of it, or one to be executed, is a mistake. */
 static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	struct lodge_vcpu *vcpu = file->private_data;
+	unsigned long last = vma->vm_pgoff + vma_pages(vma) - 1;
+
+	if ((lodge_dirty_ring_page(vcpu, vma->vm_pgoff) || lodge_dirty_ring_page(vcpu, last)) &&
+	    ((vma->vm_flags & VM_EXEC) || !(vma->vm_flags & VM_SHARED)))
+		return -EINVAL;
 	vma->vm_ops = &vcpu_vm_ops;
 	return 0;
 }
@@ -482,6 +495,7 @@ static const struct file_operations vcpu_fops = {
 static void vcpu_destroy(struct lodge_vcpu *vcpu)
 {
 	lodge_arch_vcpu_destroy(vcpu);
+	lodge_dirty_ring_free(vcpu);
 	put_pid(rcu_dereference_protected(vcpu->pid, true));
 	free_page((unsigned long)vcpu->pio_data);
 	free_page((unsigned long)vcpu->run);
@@ -505,6 +519,8 @@ static struct lodge_vcpu *vcpu_create(struct lodge_vm *vm, u32 id)
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->pio_data = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (vcpu->run && vcpu->pio_data)
+		ret = lodge_dirty_ring_alloc(vcpu);
+	if (!ret)
 		ret = lodge_arch_vcpu_init(vcpu);
 	if (ret) {
 		vcpu_destroy(vcpu);

@@ -15,6 +15,7 @@
 #include <linux/preempt.h>
 #include <linux/rcuwait.h>
 
+#include "core/dirty_ring.h"
 #include "core/stats.h"
 #include "core/vm.h"
 
@@ -29,6 +30,7 @@ enum {
 	LODGE_REQ_TLB_FLUSH,	/* drop every stage-2 translation cached for this vCPU */
 	LODGE_REQ_VM_DEAD,	/* leave KVM_RUN with EIO */
 	LODGE_REQ_UNBLOCK,	/* leave a halt */
+	LODGE_REQ_DIRTY_RING,	/* the dirty ring is nearly full: do not enter the guest */
 	LODGE_REQ_ARCH,
 };
 
@@ -58,6 +60,7 @@ struct lodge_vcpu {
 	bool no_halt_poll;		/* the guest polls itself before it halts */
 	u64 halt_poll_ns;
 	struct lodge_vcpu_stats stats;
+	struct lodge_dirty_ring dirty_ring;
 	struct dentry *debugfs;
 };
 
@@ -109,7 +112,10 @@ void lodge_vcpu_exit_module(void);
 void lodge_vcpu_load(struct lodge_vcpu *vcpu);
 void lodge_vcpu_put(struct lodge_vcpu *vcpu);
 
-/* The vCPU that this host CPU has loaded, or NULL; any context with preemption off. */
+/*
+ * The vCPU that the current thread works for, between load and put (also on a host CPU that lost its virtualization), or NULL.
+ * Process context with preemption off.
+ */
 struct lodge_vcpu *lodge_running_vcpu(void);
 
 /* KVM_CREATE_VCPU; returns the new descriptor or -errno.  Takes vm->lock. */

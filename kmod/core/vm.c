@@ -23,6 +23,7 @@
 #include "core/coalesced.h"
 #include "core/dev.h"
 #include "core/dirty_log.h"
+#include "core/dirty_ring.h"
 #include "core/ioeventfd.h"
 #include "core/irqfd.h"
 #include "core/notifier.h"
@@ -289,6 +290,11 @@ static long vm_clear_dirty_log(void *obj, void *arg)
 	return lodge_dirty_clear(obj, arg);
 }
 
+static long vm_reset_dirty_rings(void *obj, void *arg)
+{
+	return lodge_dirty_ring_reset(obj);
+}
+
 static long vm_check_extension(void *obj, void *arg)
 {
 	return lodge_check_extension(obj, (long)arg);
@@ -327,6 +333,9 @@ static long vm_enable_cap(void *obj, void *arg)
 	switch (cap->cap) {
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return cap->flags ? -EINVAL : lodge_dirty_manual(vm, cap->args[0]);
+	case KVM_CAP_DIRTY_LOG_RING:
+	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+		return cap->flags ? -EINVAL : lodge_dirty_ring_enable(vm, cap->args[0]);
 	case KVM_CAP_HALT_POLL:
 		if (cap->flags || cap->args[0] >= U32_MAX)
 			return -EINVAL;
@@ -346,6 +355,7 @@ static const struct lodge_ioctl vm_ioctls[] = {
 	{ KVM_SIGNAL_MSI,			0,			vm_signal_msi },
 	{ KVM_GET_DIRTY_LOG,			0,			vm_get_dirty_log },
 	{ KVM_CLEAR_DIRTY_LOG,			0,			vm_clear_dirty_log },
+	{ KVM_RESET_DIRTY_RINGS,		LODGE_IOCTL_RAW,	vm_reset_dirty_rings },
 	{ KVM_SET_GSI_ROUTING,			LODGE_IOCTL_RAW,	lodge_irq_routing_ioctl },
 	{ KVM_IRQFD,				0,			vm_irqfd },
 	{ KVM_IOEVENTFD,			0,			vm_ioeventfd },

@@ -75,6 +75,7 @@ struct lodge_vm {
 	struct lodge_iobus *retired_buses;	/* slots_lock: the same for buses */
 	unsigned int nr_retired;		/* slots_lock */
 
+	u32 dirty_ring_bytes;			/* KVM_CAP_DIRTY_LOG_RING, 0 = bitmaps; set once, before any vCPU; READ_ONCE */
 	u32 max_vcpu_id;			/* [L] KVM_CAP_MAX_VCPU_ID, 0 = not set */
 	u32 max_halt_poll_ns;			/* KVM_CAP_HALT_POLL; READ_ONCE */
 	bool manual_dirty_protect;		/* [S] KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */

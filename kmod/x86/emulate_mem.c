@@ -43,6 +43,8 @@ static int translate_piece(struct emul_ctxt *c, u64 linear, unsigned int flags, 
 	r = guest_translate(em->vcpu, linear, access, &res);
 	if (r == 1)
 		return emul_page_fault(c, linear, res.error_code);
+	if (r == -EAGAIN)
+		return EMUL_RETRY;
 	if (r)
 		return EMUL_UNHANDLED;		/* tables where there is no memory */
 	*gpa = res.gpa;
@@ -190,6 +192,13 @@ int emulate_read(struct emul_ctxt *c, u64 linear, void *buf, unsigned int n, uns
 	return EMUL_OK;
 }
 
+static int memory_write(struct lodge_vm *vm, u64 gpa, const void *from, unsigned int len)
+{
+	int r = lodge_guest_write(vm, gpa, from, len);
+
+	return !r ? EMUL_OK : r == -EAGAIN ? EMUL_RETRY : EMUL_UNHANDLED;
+}
+
 int emulate_write(struct emul_ctxt *c, u64 linear, const void *buf, unsigned int n, unsigned int flags)
 {
 	struct vcpu_emul *em = to_emul(c);
@@ -203,7 +212,7 @@ int emulate_write(struct emul_ctxt *c, u64 linear, const void *buf, unsigned int
 		return r;
 	for (i = 0; i < nr; i++) {
 		if (is_memory(em->vcpu, p[i].gpa, true))
-			r = lodge_guest_write(em->vcpu->core.vm, p[i].gpa, from, p[i].len) ? EMUL_UNHANDLED : EMUL_OK;
+			r = memory_write(em->vcpu->core.vm, p[i].gpa, from, p[i].len);
 		else
 			r = device_write(em, p[i].gpa, p[i].len, from);
 		if (r)
@@ -280,6 +289,8 @@ int emulate_cmpxchg(struct emul_ctxt *c, u64 linear, const void *old, const void
 	/* Across pages there is no way to do it at once; on a device there is no meaning to it. */
 	if (nr > 1 || !is_memory(em->vcpu, p[0].gpa, true))
 		return emulate_write(c, linear, new, n, flags);
+	if (!lodge_can_mark_dirty(vm, lodge_gfn_to_slot(vm, gpa_to_gfn(p[0].gpa))))
+		return EMUL_RETRY;
 	r = cmpxchg_user(lodge_gfn_to_hva(vm, gpa_to_gfn(p[0].gpa), true) + offset_in_page(p[0].gpa), old, new, n);
 	if (r < 0)
 		return EMUL_UNHANDLED;

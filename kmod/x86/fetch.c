@@ -41,6 +41,8 @@ static int translate_cmpxchg(void *opaque, u64 gpa, u64 old, u64 new, int len)
 
 	if (lodge_hva_bad(hva))
 		return -EFAULT;
+	if (!lodge_can_mark_dirty(vcpu->core.vm, lodge_gfn_to_slot(vcpu->core.vm, gpa_to_gfn(gpa))))
+		return -EAGAIN;
 	hva += offset_in_page(gpa);
 	if (len == 8)
 		r = __try_cmpxchg_user((u64 __user *)hva, &old, new, fault64);

@@ -84,6 +84,14 @@ static int run_requests(struct x86_vcpu *vcpu)
 
 	if (lodge_request_take(core, LODGE_REQ_VM_DEAD))
 		return -EIO;
+	if (test_bit(LODGE_REQ_DIRTY_RING, &core->requests)) {
+		/* Before anything that writes to the guest's memory. */
+		if (lodge_dirty_ring_soft_full(core)) {
+			core->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+			return 0;
+		}
+		clear_bit(LODGE_REQ_DIRTY_RING, &core->requests);
+	}
 	if (lodge_request_take(core, LODGE_REQ_TLB_FLUSH)) {
 		x86_ops->flush_tlb(vcpu);
 		core->stats.tlb_flush++;

@@ -100,6 +100,7 @@ void steal_put(struct x86_vcpu *vcpu)
 	idx = srcu_read_lock(&vcpu->core.vm->srcu);
 	slots = lodge_memslots(vcpu->core.vm);
 	if (slots->generation == c->generation &&
+	    lodge_can_mark_dirty(vcpu->core.vm, lodge_gfn_to_slot(vcpu->core.vm, gpa_to_gfn(c->gpa))) &&
 	    !copy_to_user_nofault((void __user *)(c->hva + STEAL_PREEMPTED_WORD), &preempted, 1))
 		lodge_mark_dirty(vcpu->core.vm, gpa_to_gfn(c->gpa));
 	srcu_read_unlock(&vcpu->core.vm->srcu, idx);

@@ -5,7 +5,8 @@
  * When logging of a slot begins, its large pages are split and everything loses its write bit, at once and outside the fault
  * path; from then on each GET or CLEAR of the log protects the pages that it reported, and a write fault gives one write bit
  * back and sets the log's bit (fault.c).  With KVM_DIRTY_LOG_INITIALLY_SET nothing needs protecting at the start: every page
- * counts as dirty until it is cleared; the large pages are split all the same, since a CLEAR protects 4 KiB at a time.
+ * counts as dirty until it is cleared (dirty rings have no such state, and protect); the large pages are split all the same,
+ * since a CLEAR protects 4 KiB at a time.
  *
  * A leaf that loses its write bit keeps STAGE2_SW_WRITABLE, which says that the host's own mapping still is writable.  A
  * table that stands where a large page could, because of the log, carries STAGE2_SW_SPLIT; when logging ends those tables are
@@ -163,7 +164,7 @@ void lodge_arch_commit_slot(struct lodge_vm *vm, const struct lodge_memslot *old
 	is = new->flags & KVM_MEM_LOG_DIRTY_PAGES;
 	end = new->gfn + new->npages;
 	if (!was && is)
-		flush = stage2_split(s, new->gfn, end, !vm->dirty_initially_set);
+		flush = stage2_split(s, new->gfn, end, !vm->dirty_initially_set || READ_ONCE(vm->dirty_ring_bytes));
 	else if (was && !is)
 		flush = wrprot_end(s, new->gfn, end);
 	if (flush)
