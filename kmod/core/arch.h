@@ -72,6 +72,9 @@ void lodge_arch_dirty_protect(struct lodge_vm *vm, const struct lodge_memslot *s
 /* TLB flush after dirty_protect, once per ioctl; @slot NULL: of any. */
 void lodge_arch_dirty_flush(struct lodge_vm *vm, const struct lodge_memslot *slot);
 
+/* DMA into the guest's memory that is not coherent with the caches begins or has ended (x86/vm.c); process context. */
+void lodge_arch_noncoherent_dma(struct lodge_vm *vm, bool on);
+
 /* ---- interrupts (x86/irqchip/) ---- */
 bool lodge_arch_irqchip_in_kernel(struct lodge_vm *vm);	/* LAPICs in the kernel: full or split */
 /* Check a user's routing entry and fill ->set; -EINVAL if it makes no sense here. */

@@ -22,6 +22,7 @@
 #include "core/arch.h"
 #include "core/coalesced.h"
 #include "core/dev.h"
+#include "core/device.h"
 #include "core/dirty_log.h"
 #include "core/dirty_ring.h"
 #include "core/ioeventfd.h"
@@ -74,6 +75,7 @@ static void vm_destroy(struct lodge_vm *vm)
 	if (!IS_ERR_OR_NULL(vm->debugfs))
 		debugfs_remove(vm->debugfs);
 	lodge_arch_vm_stop(vm);
+	lodge_devices_destroy(vm);
 	lodge_notifier_unregister(vm);
 	lodge_iobus_destroy(vm);
 	lodge_vcpus_destroy(vm);
@@ -302,7 +304,7 @@ static long vm_check_extension(void *obj, void *arg)
 
 static long vm_create_device(void *obj, void *arg)
 {
-	return -ENODEV;
+	return lodge_device_create(obj, arg);
 }
 
 static long vm_get_stats_fd(void *obj, void *arg)

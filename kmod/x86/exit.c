@@ -3,6 +3,7 @@
  * The answer to each neutral exit.
  */
 #include <linux/kvm.h>
+#include <linux/smp.h>
 #include <asm/processor-flags.h>
 
 #include "core/memslot.h"
@@ -52,6 +53,17 @@ static int exit_event(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 
 static int exit_skip(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
+	return vcpu_skip(vcpu, e->insn_len);
+}
+
+/*
+ * Caches are coherent, so what a guest hopes of WBINVD is the case already, unless it has a device that bypasses them.  Its
+ * lines may be in the cache of any processor that it ran on.  INVD would throw away the host's data, and is taken for WBINVD.
+ */
+static int exit_wbinvd(struct x86_vcpu *vcpu, const struct lodge_exit *e)
+{
+	if (READ_ONCE(x86_vcpu_vm(vcpu)->noncoherent_dma))
+		wbinvd_on_all_cpus();
 	return vcpu_skip(vcpu, e->insn_len);
 }
 
@@ -335,8 +347,8 @@ static int (*const exit_table[EXIT_REASONS])(struct x86_vcpu *vcpu, const struct
 	[EXIT_RDPMC]		= exit_rdpmc,
 	[EXIT_MONITOR]		= exit_skip,
 	[EXIT_MWAIT]		= exit_skip,
-	[EXIT_WBINVD]		= exit_skip,	/* caches are coherent; no device bypasses them */
-	[EXIT_INVD]		= exit_skip,	/* never what it says: the host's data are in that cache */
+	[EXIT_WBINVD]		= exit_wbinvd,
+	[EXIT_INVD]		= exit_wbinvd,
 	[EXIT_XSETBV]		= exit_xsetbv,
 	[EXIT_HYPERCALL]	= exit_hypercall,
 	[EXIT_IO]		= exit_io,

@@ -133,6 +133,7 @@ struct x86_vm {
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD */
 	bool triple_fault_event;
 	bool platform_info_hidden;	/* KVM_CAP_MSR_PLATFORM_INFO switched off */
+	bool noncoherent_dma;		/* devices see memory, not the caches; READ_ONCE */
 	u32 user_msr_mask;		/* KVM_CAP_X86_USER_SPACE_MSR */
 	struct msr_filter __rcu *msr_filter;
 	u32 default_tsc_khz;

@@ -65,6 +65,11 @@ void lodge_arch_vm_destroy(struct lodge_vm *core)
 	stage2_destroy(&vm->stage2);
 }
 
+void lodge_arch_noncoherent_dma(struct lodge_vm *vm, bool on)
+{
+	WRITE_ONCE(to_x86_vm(vm)->noncoherent_dma, on);
+}
+
 /* ---- ioctls ---- */
 
 struct stage2 *vm_stage2(struct lodge_vm *vm)
