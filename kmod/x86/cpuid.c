@@ -14,6 +14,7 @@
 #include <linux/uaccess.h>
 
 #include "x86/irqchip/up.h"
+#include "x86/msr.h"
 #include "x86/vcpu.h"
 
 #define CPUID_MAX_ENTRIES	256
@@ -175,6 +176,8 @@ void cpuid_update_runtime(struct x86_vcpu *vcpu)
 		if (c->leaf1->ecx & (1u << 26))
 			cpuid_set_bit(&c->leaf1->ecx, 27, vcpu->cr4 & (1u << 18));
 		cpuid_set_bit(&c->leaf1->edx, 9, base & (1u << 11));
+		if (!vm_has_quirk(x86_vcpu_vm(vcpu), KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT))
+			cpuid_set_bit(&c->leaf1->ecx, 3, vcpu->msrs->misc_enable & MSR_IA32_MISC_ENABLE_MWAIT);
 		c->word[CPUW_1_ECX] = c->leaf1->ecx;
 		c->word[CPUW_1_EDX] = c->leaf1->edx;
 	}
@@ -356,6 +359,7 @@ static int cpuid_check(const struct kvm_cpuid_entry2 *e, unsigned int n)
 /* Is the new table, sorted, the one that the vCPU has?  Run-time bits do not count. */
 static bool cpuid_same(const struct vcpu_cpuid *c, const struct kvm_cpuid_entry2 *e, unsigned int n)
 {
+	const u32 runtime_ecx = 1u << 27 | 1u << 3;
 	unsigned int i;
 
 	if (n != c->n)
@@ -364,7 +368,7 @@ static bool cpuid_same(const struct vcpu_cpuid *c, const struct kvm_cpuid_entry2
 		struct kvm_cpuid_entry2 a = c->e[i], b = e[i];
 
 		if (a.function == 1) {
-			a.ecx = (a.ecx & ~(1u << 27)) | (b.ecx & (1u << 27));
+			a.ecx = (a.ecx & ~runtime_ecx) | (b.ecx & runtime_ecx);
 			a.edx = (a.edx & ~(1u << 9)) | (b.edx & (1u << 9));
 		} else if (a.function == 7 && a.index == 0) {
 			a.ecx = (a.ecx & ~(1u << 4)) | (b.ecx & (1u << 4));

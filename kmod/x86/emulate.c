@@ -188,7 +188,10 @@ static void emulate_raise(struct x86_vcpu *vcpu, const struct emul_exception *x)
 	}
 }
 
-/* What cannot be emulated: a guest's kernel stops its VM, which the VMM reports; a program gets #UD. */
+/*
+ * What cannot be emulated: a guest's kernel stops its VM, which the VMM reports; a program gets #UD, unless the VMM wants to hear
+ * of that too (KVM_CAP_EXIT_ON_EMULATION_FAILURE).
+ */
 static int emulate_unhandled(struct x86_vcpu *vcpu)
 {
 	const struct emul_ctxt *c = &vcpu->emul->ctxt;
@@ -198,7 +201,7 @@ static int emulate_unhandled(struct x86_vcpu *vcpu)
 
 	trace_lodge_emulate_insn(vcpu->core.id, vcpu->rip, true);
 	vcpu->core.stats.insn_emulation_fail++;
-	if (c->cpl == 3) {
+	if (c->cpl == 3 && !READ_ONCE(x86_vcpu_vm(vcpu)->emulation_exits)) {
 		inject_exception(vcpu, EMUL_EXC_UD);
 		return 1;
 	}

@@ -116,7 +116,8 @@ static int exit_exception(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 		return exit_debug(vcpu, 3, 0);
 	case 6:
 		/* The other vendor's hypercall instruction is an undefined one here. */
-		if (fetch_matches(vcpu, VMCALL_BYTES, 3) || fetch_matches(vcpu, VMMCALL_BYTES, 3))
+		if (vm_has_quirk(x86_vcpu_vm(vcpu), KVM_X86_QUIRK_FIX_HYPERCALL_INSN) &&
+		    (fetch_matches(vcpu, VMCALL_BYTES, 3) || fetch_matches(vcpu, VMMCALL_BYTES, 3)))
 			return exit_hypercall(vcpu, &call);
 		break;
 	}
@@ -149,6 +150,14 @@ static int exit_hlt(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 	int r = vcpu_skip(vcpu, e->insn_len), h = run_halt(vcpu);
 
 	return min(r, h);
+}
+
+/* Nothing is watched and nobody waits; a guest without the feature learns it from CPUID alone, unless it asked for more. */
+static int exit_mwait(struct x86_vcpu *vcpu, const struct lodge_exit *e)
+{
+	if (!vm_has_quirk(x86_vcpu_vm(vcpu), KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS) && !cpuid_has(vcpu, CPUW_1_ECX, 3))
+		return exit_ud(vcpu);
+	return vcpu_skip(vcpu, e->insn_len);
 }
 
 static int exit_xsetbv(struct x86_vcpu *vcpu, const struct lodge_exit *e)
@@ -345,8 +354,8 @@ static int (*const exit_table[EXIT_REASONS])(struct x86_vcpu *vcpu, const struct
 	[EXIT_RDTSC]		= exit_emulate,
 	[EXIT_RDTSCP]		= exit_emulate,
 	[EXIT_RDPMC]		= exit_rdpmc,
-	[EXIT_MONITOR]		= exit_skip,
-	[EXIT_MWAIT]		= exit_skip,
+	[EXIT_MONITOR]		= exit_mwait,
+	[EXIT_MWAIT]		= exit_mwait,
 	[EXIT_WBINVD]		= exit_wbinvd,
 	[EXIT_INVD]		= exit_wbinvd,
 	[EXIT_XSETBV]		= exit_xsetbv,

@@ -6,6 +6,7 @@
  * says the wrong direction or that take a plain value.  A capability is listed only if what it promises works.
  */
 #include <linux/kvm.h>
+#include <linux/sched/stat.h>
 #include <linux/uaccess.h>
 
 #include "core/arch.h"
@@ -160,6 +161,8 @@ const struct lodge_ioctl lodge_arch_vm_ioctls[] = {
 	{ KVM_REINJECT_CONTROL,		RAW,		ioctl_reinject },
 	{ KVM_GET_CLOCK,		0,		pvclock_ioctl_get },
 	{ KVM_SET_CLOCK,		0,		pvclock_ioctl_set },
+	{ KVM_GET_TSC_KHZ,		RAW,		time_ioctl_vm_get_tsc_khz },
+	{ KVM_SET_TSC_KHZ,		RAW,		time_ioctl_vm_set_tsc_khz },
 	{ KVM_X86_SET_MSR_FILTER,	LOCKED,		msr_ioctl_set_filter },
 #ifdef CONFIG_COMPAT
 	{ KVM_X86_SET_MSR_FILTER32,	LOCKED,		msr_ioctl_set_filter32 },
@@ -236,6 +239,12 @@ const unsigned int lodge_arch_nr_vcpu_ioctls = ARRAY_SIZE(lodge_arch_vcpu_ioctls
 			 KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP | KVM_GUESTDBG_BLOCKIRQ)
 #define DISABLE_EXITS	(KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
 #define X2APIC_FLAGS	(KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+/*
+ * Of KVM's quirks, those whose absence makes a difference here.  CR0.CD and NW of a guest have always been what it set, and
+ * OUT to port 0x7e is like any other.
+ */
+#define QUIRKS		(KVM_X86_QUIRK_LINT0_REENABLED | KVM_X86_QUIRK_LAPIC_MMIO_HOLE | KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT | \
+			 KVM_X86_QUIRK_FIX_HYPERCALL_INSN | KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS)
 #define USER_MSR_MASK	(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER)
 
 static const struct {
@@ -269,6 +278,12 @@ static const struct {
 	{ KVM_CAP_GET_TSC_KHZ,			1 },
 	{ KVM_CAP_TSC_DEADLINE_TIMER,		1 },
 	{ KVM_CAP_KVMCLOCK_CTRL,		1 },
+	{ KVM_CAP_ENABLE_CAP,			1 },
+	{ KVM_CAP_IOAPIC_POLARITY_IGNORED,	1 },
+	{ KVM_CAP_DISABLE_QUIRKS,		1 },
+	{ KVM_CAP_DISABLE_QUIRKS2,		QUIRKS },
+	{ KVM_CAP_LAST_CPU,			1 },
+	{ KVM_CAP_EXIT_ON_EMULATION_FAILURE,	1 },
 	{ KVM_CAP_SYNC_REGS,			SYNC_REGS_FIELDS },
 	{ KVM_CAP_SPLIT_IRQCHIP,		1 },
 	{ KVM_CAP_VCPU_ATTRIBUTES,		1 },
@@ -294,6 +309,8 @@ int lodge_arch_check_extension(struct lodge_vm *vm, long ext)
 		if (ioctl_caps[i].cap == ext)
 			return ioctl_caps[i].value;
 	switch (ext) {
+	case KVM_CAP_STEAL_TIME:
+		return sched_info_on();
 	case KVM_CAP_XCRS:
 		return cpuid_host()->xcr0 != 0;
 	case KVM_CAP_XSAVE2:
@@ -315,6 +332,14 @@ static int cap_before_vcpus(struct lodge_vm *vm, u64 *field, u64 value)
 	}
 	mutex_unlock(&vm->lock);
 	return r;
+}
+
+static int cap_disable_quirks(struct x86_vm *vm, u64 quirks)
+{
+	WRITE_ONCE(vm->disabled_quirks, quirks);
+	WRITE_ONCE(vm->irqchip.lint0_masked, quirks & KVM_X86_QUIRK_LINT0_REENABLED);
+	WRITE_ONCE(vm->irqchip.mmio_hole_filled, quirks & KVM_X86_QUIRK_LAPIC_MMIO_HOLE);
+	return 0;
 }
 
 static int cap_split_irqchip(struct lodge_vm *vm, u64 pins)
@@ -339,6 +364,15 @@ int lodge_arch_enable_cap(struct lodge_vm *vm, struct kvm_enable_cap *cap)
 	switch (cap->cap) {
 	case KVM_CAP_SPLIT_IRQCHIP:
 		return cap_split_irqchip(vm, arg);
+	case KVM_CAP_DISABLE_QUIRKS2:
+		return arg & ~(u64)QUIRKS ? -EINVAL : cap_disable_quirks(x, arg);
+	case KVM_CAP_DISABLE_QUIRKS:
+		return cap_disable_quirks(x, arg);
+	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
+		if (arg & ~1ull)
+			return -EINVAL;
+		WRITE_ONCE(x->emulation_exits, arg);
+		return 0;
 	case KVM_CAP_X2APIC_API:
 		if (arg & ~(u64)X2APIC_FLAGS)
 			return -EINVAL;

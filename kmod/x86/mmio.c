@@ -25,6 +25,10 @@ bool mmio_kernel_read(struct x86_vcpu *vcpu, u64 gpa, int len, void *val)
 		lapic_mmio_read(vcpu->lapic, offset_in_page(gpa), len, val);
 		return true;
 	}
+	if (vcpu->lapic && unlikely(lapic_hole(vcpu->lapic, gpa))) {
+		memset(val, 0xff, len);
+		return true;
+	}
 	return !lodge_iobus_read(&vcpu->core, vcpu->core.vm, LODGE_BUS_MMIO, gpa, len, val);
 }
 
@@ -34,6 +38,8 @@ bool mmio_kernel_write(struct x86_vcpu *vcpu, u64 gpa, int len, const void *val)
 		lapic_mmio_write(vcpu->lapic, offset_in_page(gpa), len, val);
 		return true;
 	}
+	if (vcpu->lapic && unlikely(lapic_hole(vcpu->lapic, gpa)))
+		return true;
 	return !lodge_iobus_write(&vcpu->core, vcpu->core.vm, LODGE_BUS_MMIO, gpa, len, val);
 }
 

@@ -160,8 +160,20 @@ static int osvw_status_guest_get(V v, u32 msr, u64 *val, bool host)
 	return osvw_present(v, host) ? osvw_status_get(v, msr, val, host) : 1;
 }
 
+/*
+ * Without its quirk, CPUID reports MWAIT as this register's ENABLE MONITOR FSM bit says, which needs SSE3 to be changed (SDM 4,
+ * IA32_MISC_ENABLE).
+ */
 static int misc_enable_set(V v, u32 msr, u64 val, bool host)
 {
+	bool mwait = (val ^ v->msrs->misc_enable) & MSR_IA32_MISC_ENABLE_MWAIT;
+
+	if (mwait && !vm_has_quirk(x86_vcpu_vm(v), KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT)) {
+		if (!cpuid_has(v, CPUW_1_ECX, 0))
+			return 1;
+		v->msrs->misc_enable = val;
+		cpuid_update_runtime(v);
+	}
 	v->msrs->misc_enable = val;
 	return 0;
 }

@@ -257,12 +257,8 @@ long time_ioctl_vm_get_tsc_khz(void *obj, void *arg)
 
 long time_ioctl_vm_set_tsc_khz(void *obj, void *arg)
 {
-	struct lodge_vm *vm = obj;
-	u32 khz = (unsigned long)arg ?: tsc_khz;
-
-	if (vm->created_vcpus)
-		return -EINVAL;
-	return time_check_khz(khz);
+	/* The rate of vCPUs to come is the host's, as that of those that are there. */
+	return time_check_khz((unsigned long)arg ?: tsc_khz);
 }
 
 static bool time_attr_known(const struct kvm_device_attr *a)

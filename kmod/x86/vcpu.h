@@ -130,6 +130,8 @@ struct x86_vm {
 	u64 tss_addr, identity_addr;
 	u32 bsp_id;			/* KVM_SET_BOOT_CPU_ID */
 	u64 disabled_exits;		/* KVM_CAP_X86_DISABLE_EXITS */
+	u64 disabled_quirks;		/* KVM_CAP_DISABLE_QUIRKS; READ_ONCE */
+	bool emulation_exits;		/* KVM_CAP_EXIT_ON_EMULATION_FAILURE; READ_ONCE */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD */
 	bool triple_fault_event;
 	bool platform_info_hidden;	/* KVM_CAP_MSR_PLATFORM_INFO switched off */
@@ -163,6 +165,12 @@ static inline bool vcpu_is_bsp(struct x86_vcpu *vcpu)
 static inline bool vcpu_long_mode(const struct x86_vcpu *vcpu)
 {
 	return vcpu->efer & (1 << 10);	/* LMA */
+}
+
+/* Does the VM keep the old habit @quirk (KVM_X86_QUIRK_*) of KVM? */
+static inline bool vm_has_quirk(struct x86_vm *vm, u64 quirk)
+{
+	return !(READ_ONCE(vm->disabled_quirks) & quirk);
 }
 
 /* RESET (@init false) or INIT: SDM 3A table 9-1, APM 2 table 14-1. */

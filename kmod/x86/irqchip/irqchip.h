@@ -28,6 +28,8 @@ struct irqchip {
 	u8 split_pins;			/* split: IOAPIC pins reserved by KVM_CAP_SPLIT_IRQCHIP */
 	bool x2apic_32bit;		/* KVM_X2APIC_API_USE_32BIT_IDS */
 	bool x2apic_no_broadcast;	/* KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK */
+	bool lint0_masked;		/* KVM_X86_QUIRK_LINT0_REENABLED is off: LINT0 comes out of reset as the manual says */
+	bool mmio_hole_filled;		/* KVM_X86_QUIRK_LAPIC_MMIO_HOLE is off: in x2APIC mode its page belongs to others */
 	struct lapic_map __rcu *map;
 	struct mutex map_lock;
 };

@@ -181,6 +181,12 @@ bool lapic_claims(struct lapic *l, gpa_t gpa)
 	return l->hw_enabled && !l->x2apic && (gpa & PAGE_MASK) == (l->base & PAGE_MASK);
 }
 
+bool lapic_hole(struct lapic *l, gpa_t gpa)
+{
+	return l->hw_enabled && l->x2apic && (gpa & PAGE_MASK) == (l->base & PAGE_MASK) &&
+	       !READ_ONCE(vm_irqchip(l->vcpu->vm)->mmio_hole_filled);
+}
+
 /* SDM 3A §10.4.7, §10.12.5.1: state after power-up, RESET and INIT. */
 void lapic_reset(struct lapic *l, bool init)
 {
@@ -205,7 +211,7 @@ void lapic_reset(struct lapic *l, bool init)
 	lapic_set(l, APIC_LVR, LAPIC_VERSION);
 	for (i = APIC_LVTT; i <= APIC_LVTERR; i += 0x10)
 		lapic_set(l, i, APIC_LVT_MASKED);
-	if (!init && vcpu_is_boot(l->vcpu))
+	if (!init && vcpu_is_boot(l->vcpu) && !READ_ONCE(vm_irqchip(l->vcpu->vm)->lint0_masked))
 		lapic_set(l, APIC_LVT0, APIC_DM_EXTINT);	/* as firmware leaves it: the PIC works */
 	lapic_set(l, APIC_DFR, 0xffffffff);
 	lapic_set(l, APIC_SPIV, 0xff);

@@ -90,6 +90,8 @@ void lapic_mmio_read(struct lapic *l, u32 off, int len, void *val);
 void lapic_mmio_write(struct lapic *l, u32 off, int len, const void *val);
 /* Is @gpa in the (enabled, xAPIC mode) register page? */
 bool lapic_claims(struct lapic *l, gpa_t gpa);
+/* In x2APIC mode nothing answers at @gpa: reads find ones, writes are lost, and user space does not hear of it (a quirk). */
+bool lapic_hole(struct lapic *l, gpa_t gpa);
 /* x2APIC MSRs 0x800-0x8ff: 0, or 1 = #GP. */
 int lapic_msr_read(struct lapic *l, u32 msr, u64 *val);
 int lapic_msr_write(struct lapic *l, u32 msr, u64 val);
