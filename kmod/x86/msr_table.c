@@ -422,6 +422,10 @@ PV_RW(clock_new, KVM_FEATURE_CLOCKSOURCE2, v->time->clock_msr, pvclock_set_syste
 PV_RW(steal, KVM_FEATURE_STEAL_TIME, v->time->steal_msr, steal_set_msr)
 PV_RW(eoi, KVM_FEATURE_PV_EOI, v->pv_eoi_msr, pv_eoi_set_msr)
 
+PV_RW(apf_en, KVM_FEATURE_ASYNC_PF, v->apf.enable_msr, apf_set_enable)
+PV_RW(apf_int, KVM_FEATURE_ASYNC_PF_INT, v->apf.int_msr, apf_set_int)
+PV_RW(apf_ack, KVM_FEATURE_ASYNC_PF_INT, 0, apf_set_ack)
+
 static bool steal_present(void)
 {
 	return sched_info_on();
@@ -488,9 +492,12 @@ static const struct msr_desc msr_table[] = {
 	{ ONE(MSR_IA32_XSS), .get = xss_get, .set = xss_set },
 	{ ONE(MSR_KVM_WALL_CLOCK_NEW), SAVED, RW(wall_new) },
 	{ ONE(MSR_KVM_SYSTEM_TIME_NEW), SAVED, RW(clock_new) },
+	{ ONE(MSR_KVM_ASYNC_PF_EN), SAVED, RW(apf_en) },
 	{ ONE(MSR_KVM_STEAL_TIME), SAVED, RW(steal), .present = steal_present },
 	{ ONE(MSR_KVM_PV_EOI_EN), SAVED, RW(eoi) },
 	{ ONE(MSR_KVM_POLL_CONTROL), SAVED, RW(poll) },
+	{ ONE(MSR_KVM_ASYNC_PF_INT), SAVED, RW(apf_int) },
+	{ ONE(MSR_KVM_ASYNC_PF_ACK), SAVED, RW(apf_ack) },
 	{ ONE(MSR_EFER), RW(efer) },
 	{ ONE(MSR_STAR), SAVED, .get = hw_get, .set = hw_set },
 	{ RANGE(MSR_LSTAR, MSR_CSTAR), SAVED, .get = hw_get, .set = hw_address_set },

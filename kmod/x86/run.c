@@ -116,6 +116,8 @@ static int run_requests(struct x86_vcpu *vcpu)
 		return 0;
 	}
 	clear_bit(LODGE_REQ_UNBLOCK, &core->requests);
+	if (lodge_request_take(core, LODGE_REQ_APF))
+		apf_announce(vcpu);
 	if (lodge_request_take(core, LODGE_REQ_NMI)) {
 		/* At most one in delivery and one waiting: SDM 3A §6.7.1 */
 		unsigned int limit = x86_ops->nmi_blocked(vcpu) || vcpu->nmi_injected ? 1 : 2;
@@ -249,6 +251,8 @@ static int run_blocked(struct x86_vcpu *vcpu)
 		lodge_request(&vcpu->core, LODGE_REQ_EVENT);
 	}
 	clear_bit(LODGE_REQ_UNBLOCK, &vcpu->core.requests);
+	if (lodge_request_take(&vcpu->core, LODGE_REQ_APF))
+		apf_announce(vcpu);
 	return 1;
 }
 

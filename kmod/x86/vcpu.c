@@ -29,14 +29,22 @@ int lodge_arch_init(void)
 	x86_ops = &svm_ops;
 	r = x86_ops->init();
 	if (r)
-		x86_ops = NULL;
+		goto fail;
+	r = apf_init_module();
+	if (!r)
+		return 0;
+	x86_ops->exit();
+fail:
+	x86_ops = NULL;
 	return r;
 }
 
 void lodge_arch_exit(void)
 {
-	if (x86_ops)
+	if (x86_ops) {
+		apf_exit_module();
 		x86_ops->exit();
+	}
 	x86_ops = NULL;
 }
 
@@ -77,6 +85,7 @@ int lodge_arch_vcpu_init(struct lodge_vcpu *core)
 	struct x86_vm *vm = x86_vcpu_vm(vcpu);
 	int r;
 
+	apf_init_vcpu(vcpu);
 	vcpu->exception_payload = vm->exception_payload;
 	vcpu->dr6 = DR6_FIXED_1;
 	vcpu->dr7 = DR7_FIXED_1;
@@ -121,6 +130,7 @@ void lodge_arch_vcpu_destroy(struct lodge_vcpu *core)
 {
 	struct x86_vcpu *vcpu = to_x86(core);
 
+	apf_destroy_vcpu(vcpu);
 	time_destroy_vcpu(vcpu);
 	lapic_destroy(vcpu->lapic);
 	vcpu->lapic = NULL;
@@ -190,6 +200,7 @@ void vcpu_reset(struct x86_vcpu *vcpu, bool init)
 	x86_ops->vcpu_reset(vcpu, init);
 	x86_ops->set_dr(vcpu);
 	msr_reset_vcpu(vcpu, init);
+	apf_reset_vcpu(vcpu);
 	cpuid_update_runtime(vcpu);
 	lodge_request(&vcpu->core, LODGE_REQ_EVENT);
 }

@@ -16,6 +16,7 @@
 #include "core/memslot.h"
 #include "core/vcpu.h"
 #include "core/vm.h"
+#include "x86/apf.h"
 #include "x86/irqchip/irqchip.h"
 #include "x86/irqchip/lapic.h"
 #include "x86/mmu/stage2.h"
@@ -112,6 +113,7 @@ struct x86_vcpu {
 		hva_t hva;
 	} fetch_slot;
 
+	struct vcpu_apf apf;
 	struct lodge_guest_cache pv_eoi_cache;
 	u64 pv_eoi_msr;
 	bool pv_unhalted;		/* [A] kicked by KVM_HC_KICK_CPU: its next halt, or the present one, ends at once */

@@ -21,6 +21,8 @@
  * What the host's table does not have, get_user_pages_unlocked() brings in (copy-on-write, swap, userfaultfd, hwpoison);
  * mappings without pages (VM_PFNMAP, VM_IO) are brought in by fixup_user_fault().  Then the host's table is read again.
  *
+ * Where that would mean to wait, a guest that knows asynchronous page faults is given something else to do (x86/apf.c).
+ *
  * The size of a leaf is the largest that the host maps the page with, that lies within the slot, and that guest and host
  * addresses are aligned alike for.  While the slot's writes are logged it is 4 KiB.
  *
@@ -40,6 +42,7 @@
 #include "core/stats.h"
 #include "core/vcpu.h"
 #include "core/vm.h"
+#include "x86/mmu/up.h"
 #include "x86/mmu/walk.h"
 
 #define FAULT_AROUND		16	/* entries of the window, a power of two */
@@ -57,6 +60,7 @@ struct host_map {
 
 struct fault {
 	struct stage2 *s;
+	struct lodge_vcpu *vcpu;
 	const struct lodge_memslot *slot;
 	gfn_t gfn;
 	hva_t hva;
@@ -64,6 +68,7 @@ struct fault {
 	bool logged;			/* writes to the slot are logged */
 	bool dirtied;			/* the page was just marked dirty by get_user_pages */
 	bool poisoned;			/* it is no more: SIGBUS has been sent */
+	bool deferred;			/* somebody else brings the page in, the guest goes on without it */
 	unsigned int level;		/* to be installed */
 	unsigned int host_level;	/* what it could be without the dirty log */
 	unsigned long seq;
@@ -182,14 +187,28 @@ out:
 	return r;
 }
 
+/* Would bringing the page in mean to wait, and has the guest something better to do? */
+static bool host_fault_deferred(struct fault *f, unsigned int flags, struct page **page, long *n)
+{
+	if (likely(!vcpu_may_fault_async(f->vcpu)))
+		return false;
+	*n = get_user_pages_unlocked(f->hva, 1, page, flags | FOLL_NOWAIT);
+	f->deferred = !*n && vcpu_fault_async(f->vcpu, f->hva, flags & FOLL_WRITE);
+	return f->deferred;
+}
+
 /* The slow way: bring the page in.  0: look again. */
 static int host_fault(struct fault *f)
 {
 	bool write = f->access & STAGE2_WRITE;
+	unsigned int flags = (write ? FOLL_WRITE : 0) | FOLL_HWPOISON;
 	struct page *page;
-	long n;
+	long n = 0;
 
-	n = get_user_pages_unlocked(f->hva, 1, &page, (write ? FOLL_WRITE : 0) | FOLL_HWPOISON);
+	if (host_fault_deferred(f, flags, &page, &n))
+		return 0;
+	if (!n)
+		n = get_user_pages_unlocked(f->hva, 1, &page, flags);
 	if (n == 1) {
 		/* FOLL_TOUCH, which the _unlocked form implies, has marked the page dirty for a write. */
 		f->dirtied = write;
@@ -429,7 +448,7 @@ static int fault_resolve(struct fault *f)
 			r = host_fault(f);
 			if (r)
 				return r;
-			if (unlikely(f->poisoned))
+			if (unlikely(f->poisoned || f->deferred))
 				return STAGE2_FIXED;
 			continue;
 		}
@@ -472,6 +491,7 @@ int stage2_fault(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned 
 		return STAGE2_EMULATE;
 
 	f.s = s;
+	f.vcpu = vcpu;
 	f.slot = slot;
 	f.gfn = gfn;
 	f.hva = slot->hva + ((gfn - slot->gfn) << PAGE_SHIFT);
@@ -479,6 +499,7 @@ int stage2_fault(struct stage2 *s, struct lodge_vcpu *vcpu, gpa_t gpa, unsigned 
 	f.logged = slot->flags & KVM_MEM_LOG_DIRTY_PAGES;
 	f.dirtied = false;
 	f.poisoned = false;
+	f.deferred = false;
 	f.nr_spare = 0;
 	r = fault_resolve(&f);
 	while (unlikely(f.nr_spare))
