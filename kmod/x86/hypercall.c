@@ -11,6 +11,7 @@
 
 #include "x86/cpuid.h"
 #include "x86/irqchip/up.h"
+#include "x86/time.h"
 #include "x86/vcpu.h"
 
 static struct lodge_vcpu *hypercall_vcpu_by_apic_id(struct x86_vcpu *vcpu, u64 apic_id)
@@ -80,6 +81,21 @@ static u64 hypercall_send_ipi(struct x86_vcpu *vcpu, u64 low, u64 high, u32 min,
 	return count;
 }
 
+/* KVM_HC_CLOCK_PAIRING: the wall clock and this vCPU's TSC at one moment, for the guest's PTP clock. */
+static u64 hypercall_clock_pairing(struct x86_vcpu *vcpu, u64 gpa, u64 type)
+{
+	struct kvm_clock_pairing p = {};
+	struct timespec64 now;
+	u64 tsc;
+
+	if (type != KVM_CLOCK_PAIRING_WALLCLOCK || !pvclock_pair(x86_vcpu_vm(vcpu), &tsc, &now))
+		return -KVM_EOPNOTSUPP;
+	p.sec = now.tv_sec;
+	p.nsec = now.tv_nsec;
+	p.tsc = time_read_tsc(vcpu, tsc);
+	return lodge_guest_write(vcpu->core.vm, gpa, &p, sizeof(p)) ? -KVM_EFAULT : 0;
+}
+
 int hypercall(struct x86_vcpu *vcpu)
 {
 	u64 nr = vcpu->regs[REG_RAX], a0 = vcpu->regs[REG_RBX], a1 = vcpu->regs[REG_RCX];
@@ -124,7 +140,7 @@ int hypercall(struct x86_vcpu *vcpu)
 		}
 		break;
 	case KVM_HC_CLOCK_PAIRING:
-		ret = -KVM_EOPNOTSUPP;
+		ret = hypercall_clock_pairing(vcpu, a0, a1);
 		break;
 	}
 out:

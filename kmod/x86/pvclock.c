@@ -165,6 +165,18 @@ static u64 pvclock_now(struct x86_vm *vm, u64 *host_tsc, u64 *real)
 	return ns;
 }
 
+bool pvclock_pair(struct x86_vm *vm, u64 *host_tsc, struct timespec64 *wall)
+{
+	struct system_time_snapshot snap;
+
+	if (!READ_ONCE(vm->time->master))
+		return false;
+	ktime_get_snapshot(&snap);
+	*host_tsc = snap.cycles;
+	*wall = ktime_to_timespec64(snap.real);
+	return READ_ONCE(pvclock_host_tsc);	/* still: the cycles are the TSC's */
+}
+
 /* The page's fields for @vcpu, except version. */
 static void pvclock_compute(struct x86_vcpu *vcpu, struct pvclock_vcpu_time_info *info)
 {

@@ -7,6 +7,7 @@
 
 #include <linux/list.h>
 #include <linux/spinlock.h>
+#include <linux/time64.h>
 #include <linux/types.h>
 
 #include "core/memslot.h"
@@ -65,6 +66,8 @@ int pvclock_init_vm(struct x86_vm *vm);
 void pvclock_destroy_vm(struct x86_vm *vm);
 /* A TSC offset or the host's clock source changed: choose the common pair anew, every vCPU's page follows. */
 void pvclock_refresh(struct x86_vm *vm);
+/* The host's TSC and wall clock at one moment; false where the host's clock is not the TSC. */
+bool pvclock_pair(struct x86_vm *vm, u64 *host_tsc, struct timespec64 *wall);
 int pvclock_set_system_time(struct x86_vcpu *vcpu, u64 val);	/* the MSRs: 0, 1 = #GP */
 int pvclock_set_wall_clock(struct x86_vcpu *vcpu, u64 val);
 
