@@ -39,7 +39,7 @@ void irqchip_destroy(struct lodge_vm *vm);		/* accepts half-built; before the vC
 void irqchip_free(struct lodge_vm *vm);			/* after the vCPUs went */
 int irqchip_create_full(struct lodge_vm *vm);		/* KVM_CREATE_IRQCHIP; [L]; -EEXIST, -EINVAL after vCPUs */
 int irqchip_create_split(struct lodge_vm *vm, u32 pins);	/* KVM_CAP_SPLIT_IRQCHIP; [L] */
-int irqchip_create_pit(struct lodge_vm *vm, const struct kvm_pit_config *c);	/* [L]; -ENXIO without full, -EEXIST */
+int irqchip_create_pit(struct lodge_vm *vm, const struct kvm_pit_config *c);	/* [L]; -EEXIST, -ENOMEM */
 
 /* The PIC wants INTR: vector for the vCPU to take, or -1.  Only the boot CPU's LINT0 is wired. */
 bool irqchip_pic_pending(struct lodge_vcpu *vcpu);
