@@ -62,8 +62,6 @@ static bool vcpu_events_valid(struct x86_vcpu *vcpu, const struct kvm_vcpu_event
 		return false;
 	if ((ev->flags & KVM_VCPUEVENT_VALID_PAYLOAD) && !vcpu->exception_payload)
 		return false;
-	if ((ev->flags & KVM_VCPUEVENT_VALID_PAYLOAD) && ev->exception.pending && ev->exception.injected)
-		return false;
 	if ((ev->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !x86_vcpu_vm(vcpu)->triple_fault_event)
 		return false;
 	/* There is no system management mode here. */
@@ -79,12 +77,12 @@ static void vcpu_events_set_exception(struct x86_vcpu *vcpu, const struct kvm_vc
 	struct x86_exception *x = &vcpu->exception;
 	bool payload = ev->flags & KVM_VCPUEVENT_VALID_PAYLOAD;
 
-	x->injected = ev->exception.injected;
 	x->pending = payload && ev->exception.pending;
+	x->injected = ev->exception.injected && !x->pending;	/* it cannot be both */
 	x->vector = ev->exception.nr;
 	x->has_error = ev->exception.has_error_code;
 	x->error = ev->exception.error_code;
-	x->has_payload = payload && ev->exception_has_payload;
+	x->has_payload = x->pending && ev->exception_has_payload;
 	x->payload = ev->exception_payload;
 }
 
