@@ -490,7 +490,7 @@ static GUEST void yielder(void)
  * Two vCPUs share one host CPU: after the yield the other one has run.  The scheduler is fair and gives nobody more by a yield than
  * his due, so the other one's due is made large.
  */
-static void yield(void)
+static void yields(void)
 {
 	struct others o;
 	struct guest g;
@@ -612,7 +612,7 @@ int main(int argc, char **argv)
 	send_ipi();
 	kick();
 	unhalt_state();
-	yield();
+	yields();
 	hidden();
 	unprivileged();
 	return tap_done();
