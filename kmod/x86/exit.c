@@ -102,6 +102,25 @@ static int exit_hypercall(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 	return min(r, s);
 }
 
+/*
+ * The other vendor's hypercall instruction, an undefined one here, becomes ours: its last byte is the only one that differs, so
+ * that no other vCPU can fetch half of each.  Where the guest may not write its own code the instruction stays as it is, and
+ * takes this way every time.
+ */
+static void exit_fix_hypercall(struct x86_vcpu *vcpu)
+{
+	u32 native = fetch_matches(vcpu, VMCALL_BYTES, 3) ? VMMCALL_BYTES : VMCALL_BYTES;
+	unsigned int access = GWALK_WRITE | (x86_ops->cpl(vcpu) == 3 ? GWALK_USER : 0);
+	u64 gva = fetch_linear_rip(vcpu) + 2;
+	u8 last = native >> 16;
+	struct gwalk_result res;
+
+	if (!vcpu_long_mode(vcpu))
+		gva = (u32)gva;
+	if (!guest_translate(vcpu, gva, access, &res))
+		(void)lodge_guest_write(vcpu->core.vm, res.gpa, &last, 1);
+}
+
 static int exit_exception(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
 	static const struct lodge_exit call = { .reason = EXIT_HYPERCALL, .insn_len = 3 };
@@ -115,10 +134,11 @@ static int exit_exception(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 	case 3:
 		return exit_debug(vcpu, 3, 0);
 	case 6:
-		/* The other vendor's hypercall instruction is an undefined one here. */
 		if (vm_has_quirk(x86_vcpu_vm(vcpu), KVM_X86_QUIRK_FIX_HYPERCALL_INSN) &&
-		    (fetch_matches(vcpu, VMCALL_BYTES, 3) || fetch_matches(vcpu, VMMCALL_BYTES, 3)))
+		    (fetch_matches(vcpu, VMCALL_BYTES, 3) || fetch_matches(vcpu, VMMCALL_BYTES, 3))) {
+			exit_fix_hypercall(vcpu);
 			return exit_hypercall(vcpu, &call);
+		}
 		break;
 	}
 	if (e->u.exc.has_error)

@@ -232,6 +232,8 @@ int main(int argc, char **argv)
 	mmio_hole();
 	start(&g, 0, vmcall);
 	tap_ok(result(&g) == (u64)-1000 && !faults, "VMCALL works on AMD, VMMCALL on Intel");
+	tap_ok(!memcmp(vmcall_ret, __builtin_cpu_is("intel") ? "\x0f\x01\xc1" : "\x0f\x01\xd9", 3),
+	       "and is exchanged for this processor's");
 	memcpy(vmcall_ret, "\x0f\x01\xc1", 3);
 	start(&g, KVM_X86_QUIRK_FIX_HYPERCALL_INSN, vmcall);
 	result(&g);
