@@ -27,6 +27,7 @@ install-packages := selftests/qemu/install-packages
 .PHONY: all module userspace check check-clients check-debug check-vhd-cuts unit fuzz lint perf demo
 .PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug packages-clients clean help
 .PHONY: install install-files install-dkms uninstall
+.PHONY: check-kvm-selftests packages-kvm-selftests
 
 all: module userspace
 
@@ -39,6 +40,7 @@ help:
 	@echo 'make check-clients other people'"'"'s programs on lodge.ko, a table of what each did;'
 	@echo '                   CLIENT="qemu/*boot*" for some, NODE=kvm for the stock module'
 	@echo 'make check-vhd-cuts   power cuts under VHD images, all of them'
+	@echo 'make check-kvm-selftests    the KVM selftests of linux-source-6.1, on Lodge and on stock KVM'
 	@echo 'make perf          compare with the stock KVM module; SUITE=exit for one'
 	@echo 'make lint | unit | fuzz     these parts of the check alone'
 	@echo 'make module [KDIR=headers]  make userspace'
@@ -57,6 +59,8 @@ packages-bochs: packages
 	@$(install-packages) box bochs
 packages-clients: packages-check
 	@$(install-packages) clients
+packages-kvm-selftests: packages
+	@$(install-packages) box kvm-selftests
 packages-debug: packages-check
 	@$(install-packages) debug
 
@@ -86,6 +90,10 @@ check-debug: packages-debug
 # One pattern with blanks in it, or none.
 check-clients: packages-clients all module-cloud
 	@selftests/clients/run --node $(NODE) $(if $(CLIENT),'$(CLIENT)')
+
+check-kvm-selftests: packages-kvm-selftests module
+	@selftests/kvm-selftests/build
+	@selftests/kvm-selftests/run
 
 lint: packages-check
 	@selftests/run lint
