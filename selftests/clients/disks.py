@@ -11,7 +11,7 @@ from group import BUILD, OUT
 
 MIB = 1 << 20
 SECTOR = 512
-KERNEL_LINE = "console=ttyS0 quiet mitigations=off no_timer_check panic=-1 run="
+KERNEL_LINE = "console=ttyS0 earlyprintk=ttyS0,115200 mitigations=off no_timer_check panic=-1 run="
 GRUB_CFG = """
 serial --unit=0 --speed=115200
 terminal_output serial

@@ -215,8 +215,18 @@ class Machine:
         """What the guest wrote on its first serial line, without the terminal's escape sequences."""
         return re.sub(r"\x1b(\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|c)", "", self.read("console"))
 
+    def parting(self):
+        """Why QEMU ended, from the events that it sent before it closed its monitor."""
+        if not self.ended() or not self.qmp:
+            return ""
+        try:
+            self.qmp.events += [json.loads(line) for line in self.qmp.file if '"event"' in line]
+        except (OSError, ValueError):
+            pass
+        return " ".join(f"{e['event']} {e.get('data', {}).get('reason', '')};" for e in self.qmp.events) + " "
+
     def tail(self):
-        return "QEMU said: " + " | ".join((self.read("out").splitlines() + self.console().splitlines()[-4:])[-6:])[-300:]
+        return self.parting() + "QEMU said: " + " | ".join((self.read("out").splitlines() + self.console().splitlines()[-4:])[-6:])[-300:]
 
     def says(self, pattern, limit=LIMIT):
         """Waits for the console to match."""
