@@ -328,6 +328,31 @@ static void nmi_to_spinner(struct guest *g)
 	pthread_join(t, NULL);
 }
 
+static volatile u64 tpr_read;
+
+static GUEST void body_tpr(void)
+{
+	u64 high = 9, low = 3, zero = 0, v;
+
+	guest_apic_on(true);
+	wrmsr_(0x830, 0x40000 | 0x65);		/* to itself; it waits for IF */
+	asm volatile("mov %1, %%cr8; mov %2, %%cr8; mov %%cr8, %0" : "=r"(v) : "r"(high), "r"(low));
+	tpr_read = v;
+	asm volatile("mov %0, %%cr8; mov %1, %%cr8" : : "r"(high), "r"(zero));
+	stage = count[0x65];
+	asm volatile("sti; nop; nop; cli");
+	guest_exit();
+}
+
+/* UEFI's interrupt handlers restore CR8 while the next interrupt waits; with V_IRQ set QEMU's emulator would abort. */
+static void tpr_while_waiting(struct guest *g)
+{
+	fresh(g, body_tpr);
+	TAP_REQUIRE(guest_run(g, 0) == GUEST_DONE, "a guest writes CR8 while an interrupt waits for IF");
+	tap_eq(tpr_read, 3, "CR8 reads what was written");
+	tap_ok(!stage && count[0x65] == 1, "the interrupt comes once, when IF is set");
+}
+
 int main(int argc, char **argv)
 {
 	struct guest g;
@@ -360,6 +385,7 @@ int main(int argc, char **argv)
 	guest_vcpu(&g, 0);
 	kicks(&g);
 	nmi_to_spinner(&g);
+	tpr_while_waiting(&g);
 	guest_destroy(&g);
 	return tap_done();
 }

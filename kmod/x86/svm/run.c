@@ -65,7 +65,10 @@ static void svm_load_dirty(struct svm_vcpu *svm)
 	vcpu->dirty = 0;
 }
 
-/* TPR to the hardware.  A guest that lowers it while something waits below must be seen doing so. */
+/*
+ * TPR to the hardware.  A guest that lowers it while something waits below must be seen doing so.  While a window is open, each
+ * write is seen: QEMU's emulator aborts when a guest writes CR8 with V_IRQ set, as UEFI's interrupt handlers do.
+ */
 static __always_inline u8 svm_load_tpr(struct svm_vcpu *svm)
 {
 	struct lapic *l = svm->x86.lapic;
@@ -74,7 +77,7 @@ static __always_inline u8 svm_load_tpr(struct svm_vcpu *svm)
 
 	v->control.int_ctl = (v->control.int_ctl & ~SVM_V_TPR) | tpr;
 	if (l) {
-		if (unlikely(tpr && READ_ONCE(l->irr_pending)))
+		if (unlikely((tpr && READ_ONCE(l->irr_pending)) || v->control.int_ctl & SVM_V_IRQ))
 			vmcb_set_intercept(v, ICPT_CR_WRITE + 8);
 		else
 			vmcb_clear_intercept(v, ICPT_CR_WRITE + 8);
