@@ -41,6 +41,7 @@ help:
 	@echo '                   CLIENT="qemu/*boot*" for some, NODE=kvm for the stock module'
 	@echo 'make check-vhd-cuts   power cuts under VHD images, all of them'
 	@echo 'make check-kvm-selftests    the KVM selftests of linux-source-6.1, on Lodge and on stock KVM'
+	@echo 'make check-qemu-patches   do the patches for QEMU fit, build and work?'
 	@echo 'make perf          compare with the stock KVM module; SUITE=exit for one'
 	@echo 'make lint | unit | fuzz     these parts of the check alone'
 	@echo 'make module [KDIR=headers]  make userspace'
@@ -94,6 +95,9 @@ check-clients: packages-clients all module-cloud
 check-kvm-selftests: packages-kvm-selftests module
 	@selftests/kvm-selftests/build
 	@selftests/kvm-selftests/run
+
+check-qemu-patches: packages
+	@qemu-patches/check.sh
 
 lint: packages-check
 	@selftests/run lint
