@@ -319,23 +319,37 @@ static void vcpu_note_thread(struct lodge_vcpu *vcpu)
 	put_pid(old);
 }
 
+/*
+ * The mask of KVM_SET_SIGNAL_MASK, while KVM_RUN lasts.  The thread's own one goes to real_blocked, where the sender of a signal
+ * looks: one whose action is to end the process must only stay pending if that mask blocks it.
+ */
+static void vcpu_sigset_begin(struct lodge_vcpu *vcpu)
+{
+	sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
+}
+
+static void vcpu_sigset_end(void)
+{
+	sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
+	sigemptyset(&current->real_blocked);
+}
+
 static long vcpu_run(struct lodge_vcpu *vcpu)
 {
 	struct lodge_vm *vm = vcpu->vm;
-	sigset_t saved;
 	long ret;
 
 	vcpu_note_thread(vcpu);
 	lodge_vcpu_load(vcpu);
 	if (unlikely(vcpu->sigset_active))
-		sigprocmask(SIG_SETMASK, &vcpu->sigset, &saved);
+		vcpu_sigset_begin(vcpu);
 	vcpu->srcu_idx = srcu_read_lock(&vm->srcu);
 
 	ret = likely(vcpu->loaded) ? lodge_arch_vcpu_run(vcpu) : -EIO;
 
 	srcu_read_unlock(&vm->srcu, vcpu->srcu_idx);
 	if (unlikely(vcpu->sigset_active))
-		sigprocmask(SIG_SETMASK, &saved, NULL);
+		vcpu_sigset_end();
 	lodge_vcpu_put(vcpu);
 	trace_lodge_userspace_exit(vcpu->id, vcpu->run->exit_reason, ret);
 	return ret;

@@ -4,7 +4,9 @@
  *
  * CFLAGS: -mno-red-zone
  */
+#include <pthread.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #include "guest.h"
 #include "tap.h"
@@ -225,6 +227,42 @@ static GUEST void halt(void)
 		asm volatile("sti; hlt");
 }
 
+static void *send_usr2(void *thread)
+{
+	usleep(100000);
+	pthread_kill(*(pthread_t *)thread, SIGUSR2);
+	return NULL;
+}
+
+/* SIGUSR2 would end the process, but is blocked outside of KVM_RUN. */
+static void deadly_signal(void)
+{
+	struct { u32 len; u64 set; } __attribute__((packed)) mask = { .len = 8 };
+	pthread_t self = pthread_self(), thread;
+	int status = -1, ret;
+	sigset_t usr2;
+	struct guest g;
+	pid_t child;
+
+	fflush(stdout);
+	child = guest_must(fork());
+	if (child) {
+		waitpid(child, &status, 0);
+		tap_eq(status, 0, "a signal that would end the process only ends RUN if it is blocked outside");
+		return;
+	}
+	sigemptyset(&usr2);
+	sigaddset(&usr2, SIGUSR2);
+	sigprocmask(SIG_BLOCK, &usr2, NULL);
+	guest_create(&g, node, GUEST_IRQCHIP);
+	guest_vcpu(&g, 0);
+	guest_start64(&g, 0, spin);
+	guest_must(ioctl(g.vcpu[0], KVM_SET_SIGNAL_MASK, &mask));
+	pthread_create(&thread, NULL, send_usr2, &self);
+	ret = ioctl(g.vcpu[0], KVM_RUN, 0);
+	_exit(!fails(ret, EINTR) || sigwaitinfo(&usr2, NULL) != SIGUSR2);
+}
+
 static void halted(void)
 {
 	struct sigaction act = { .sa_handler = on_signal };
@@ -252,6 +290,7 @@ int main(int argc, char **argv)
 	without_cpuid();
 	mmu_pages();
 	interruptions();
+	deadly_signal();
 	halted();
 	return tap_done();
 }
