@@ -27,7 +27,7 @@ install-packages := selftests/qemu/install-packages
 .PHONY: all module userspace check check-clients check-debug check-vhd-cuts unit fuzz lint perf demo
 .PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug packages-clients clean help
 .PHONY: install install-files install-dkms uninstall
-.PHONY: check-kvm-selftests packages-kvm-selftests
+.PHONY: check-kvm-selftests packages-kvm-selftests check-qemu-patches
 
 all: module userspace
 
