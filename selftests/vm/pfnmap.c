@@ -4,7 +4,7 @@
  * memory that a driver maps so (pfnmap/), whose reference counts must not move.
  *
  * CFLAGS: -mno-red-zone
- * BOX: --file build/selftests/vm/pfnmap.ko --qemu "'-object memory-backend-ram,id=bar,size=1M,share=on -device ivshmem-plain,memdev=bar'"
+ * BOX: --file build/selftests/vm/pfnmap.ko --qemu '-object memory-backend-ram,id=bar,size=1M,share=on -device ivshmem-plain,memdev=bar'
  * TIMEOUT: 120
  */
 #include <dirent.h>
