@@ -64,9 +64,11 @@ static const struct allowed msrs[] = {
 	{ 0x6e0, 0x6e0, R | W },		/* TSC_DEADLINE */
 	{ 0xda0, 0xda0, R | W | MAYBE },	/* XSS: 0 */
 	{ 0x4b564d00, 0x4b564d01, R | W },	/* kvmclock */
+	{ 0x4b564d02, 0x4b564d02, R | W },	/* asynchronous page faults */
 	{ 0x4b564d03, 0x4b564d03, R | W | MAYBE },	/* steal time */
 	{ 0x4b564d04, 0x4b564d04, R | W },	/* PV EOI */
 	{ 0x4b564d05, 0x4b564d05, R | W | MAYBE },	/* poll control */
+	{ 0x4b564d06, 0x4b564d07, R | W },	/* asynchronous page faults: the interrupt, its acknowledgement */
 	{ 0xc0000080, 0xc0000080, R | W },	/* EFER */
 	{ 0xc0000081, 0xc0000084, R | W },	/* system calls */
 	{ 0xc0000100, 0xc0000102, R | W },	/* FS, GS, KERNEL_GS */
