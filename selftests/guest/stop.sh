@@ -72,4 +72,11 @@ timeout 30 lodge run --device "$node" -q -m 16 -k k --net none --console ttyS0 -
 	</dev/null >out 2>&1
 [ $? = 12 ]
 result $? "a triple fault ends the guest with a code of its own" "$(cat out)"
+
+# shellcheck disable=SC2086 # words are wanted
+kernel $hello b8 00 00 00 d0 ff e0 >k
+timeout 30 lodge run --device "$node" -q -m 16 -k k --net none --console ttyS0 --bare-cmdline -a '' \
+	</dev/null >out 2>&1
+[ $? = 13 ] && grep -qE 'gave up .*: vCPU 0 at 0x10:0xd0000000, .*cr0 0x31, .*idt 0\+0;' out
+result $? "a jump to where there is no memory is a failure that says where the CPU was" "$(cat out)"
 finish

@@ -63,7 +63,7 @@ static const int control_calls[] = {
 
 static const u32 run_ioctls[] = {
 	KVM_RUN, KVM_IRQ_LINE, KVM_SIGNAL_MSI, KVM_IRQFD, KVM_IOEVENTFD, KVM_SET_GSI_ROUTING,
-	KVM_GET_REGS,
+	KVM_GET_REGS, KVM_GET_SREGS,
 	0x5402 /* TCSETS: terminal.c, when a fault ends us */,
 };
 

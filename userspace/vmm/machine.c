@@ -44,7 +44,7 @@ struct machine {
 	int event_fd;
 	struct loop_source event_src;
 	_Atomic int event;
-	char why[200];		/* written by whoever set event, before the eventfd */
+	char why[VCPU_WHY_MAX];		/* written by whoever set event, before the eventfd */
 	bool threads;
 };
 

@@ -206,23 +206,36 @@ static void handle_mmio(struct vcpu *v)
 		bus_read(v->env->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 }
 
+/* Where the vCPU stands: what a bug report needs when the guest cannot speak any more. */
+static void state_text(struct vcpu *v, char *buf, size_t room)
+{
+	struct kvm_regs r;
+	struct kvm_sregs s;
+
+	if (ioctl(v->fd, KVM_GET_REGS, &r) < 0 || ioctl(v->fd, KVM_GET_SREGS, &s) < 0) {
+		snprintf(buf, room, "vCPU %u", v->id);
+		return;
+	}
+	snprintf(buf, room,
+		 "vCPU %u at %#x:%#llx, rflags %#llx, rsp %#llx, cr0 %#llx, cr2 %#llx, cr3 %#llx, cr4 %#llx, efer %#llx, idt %#llx+%#x",
+		 v->id, s.cs.selector, r.rip, r.rflags, r.rsp, s.cr0, s.cr2, s.cr3, s.cr4, s.efer,
+		 s.idt.base, s.idt.limit);
+}
+
 static void fail_text(struct vcpu *v, char *buf, size_t room)
 {
 	struct kvm_run *run = v->run;
-	struct kvm_regs regs = { 0 };
-	int n;
+	char state[VCPU_WHY_MAX - 80];
 
+	state_text(v, state, sizeof(state));
 	if (run->exit_reason == KVM_EXIT_FAIL_ENTRY)
-		n = snprintf(buf, room, "the CPU refused the guest's state (reason %#llx)",
-			     (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+		snprintf(buf, room, "the CPU refused the guest's state (reason %#llx): %s",
+			 run->fail_entry.hardware_entry_failure_reason, state);
 	else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
-		n = snprintf(buf, room, "the hypervisor gave up (suberror %u)",
-			     run->internal.suberror);
+		snprintf(buf, room, "the hypervisor gave up (suberror %u): %s",
+			 run->internal.suberror, state);
 	else
-		n = snprintf(buf, room, "unexpected exit %u", run->exit_reason);
-	if (!ioctl(v->fd, KVM_GET_REGS, &regs) && n > 0 && (size_t)n < room)
-		snprintf(buf + n, room - n, ", vCPU %u at %#llx", v->id,
-			 (unsigned long long)regs.rip);
+		snprintf(buf, room, "unexpected exit %u: %s", run->exit_reason, state);
 }
 
 static void vcpu_event_set(struct vcpu *v, enum vcpu_event ev, const char *why)
@@ -233,7 +246,7 @@ static void vcpu_event_set(struct vcpu *v, enum vcpu_event ev, const char *why)
 
 static void handle_exit(struct vcpu *v)
 {
-	char why[160];
+	char why[VCPU_WHY_MAX];
 
 	switch (v->run->exit_reason) {
 	case KVM_EXIT_IO:
@@ -246,6 +259,7 @@ static void handle_exit(struct vcpu *v)
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		break;
 	case KVM_EXIT_SHUTDOWN:
+		/* The kernel has reset the vCPU by now: its registers tell nothing. */
 		vcpu_event_set(v, VCPU_TRIPLE_FAULT, "the guest's CPU shut down (triple fault)");
 		break;
 	case KVM_EXIT_SYSTEM_EVENT:
