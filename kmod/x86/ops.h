@@ -35,6 +35,7 @@ struct x86_vm;
 #define VCPU_DIRTY_EFER		(1u << 3)
 #define VCPU_DIRTY_CR2		(1u << 4)
 #define VCPU_DIRTY_CR8		(1u << 5)
+#define VCPU_DIRTY_PDPTES	(1u << 6)
 #define VCPU_DIRTY_ALL		(~0u)
 /* rip, rflags and regs[] are always loaded. */
 
@@ -100,6 +101,7 @@ enum x86_hw_feature {
 	HW_INSN_LEN,		/* exits carry the instruction's length */
 	HW_TSC_SCALING,
 	HW_DIRTY_LOG,		/* PML */
+	HW_PDPTES,		/* PAE's four top entries are registers, loaded with CR3 and by changes of the mode */
 	HW_SPEC_CTRL,		/* the guest's IA32_SPEC_CTRL is switched with it, IA32_PRED_CMD reaches the hardware */
 };
 

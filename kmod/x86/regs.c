@@ -28,9 +28,33 @@ bool regs_cr0_valid(u64 cr0)
 	return !(cr0 >> 32) && !((cr0 & X86_CR0_NW) && !(cr0 & X86_CR0_CD)) && !((cr0 & X86_CR0_PG) && !(cr0 & X86_CR0_PE));
 }
 
+int regs_read_pdptes(struct x86_vcpu *vcpu, u64 cr3)
+{
+	const u64 reserved = GENMASK_ULL(2, 1) | GENMASK_ULL(8, 5);
+	u64 pdpte[4];
+	int i;
+
+	if (!x86_ops->has_feature(HW_PDPTES))
+		return 0;
+	if (lodge_guest_read(vcpu->core.vm, cr3 & 0xffffffe0, pdpte, sizeof(pdpte)))
+		return 1;
+	for (i = 0; i < 4; i++)
+		if ((pdpte[i] & 1) && ((pdpte[i] & reserved) || pdpte[i] >> cpuid_maxphyaddr(vcpu)))
+			return 1;
+	memcpy(vcpu->pdpte, pdpte, sizeof(pdpte));
+	vcpu->dirty |= VCPU_DIRTY_PDPTES;
+	return 0;
+}
+
+static bool regs_pae(const struct x86_vcpu *vcpu, u64 cr0, u64 cr4)
+{
+	return (cr0 & X86_CR0_PG) && (cr4 & X86_CR4_PAE) && !vcpu_long_mode(vcpu);
+}
+
 int vcpu_set_cr0(struct x86_vcpu *vcpu, u64 val)
 {
 	bool pg = val & X86_CR0_PG, was_pg = vcpu->cr0 & X86_CR0_PG;
+	const u64 reload = X86_CR0_PG | X86_CR0_CD | X86_CR0_NW;
 
 	if (!regs_cr0_valid(val))
 		return 1;
@@ -43,6 +67,8 @@ int vcpu_set_cr0(struct x86_vcpu *vcpu, u64 val)
 			return 1;
 		vcpu->efer &= ~(u64)EFER_LMA;
 	}
+	if (((val ^ vcpu->cr0) & reload) && regs_pae(vcpu, val, vcpu->cr4) && regs_read_pdptes(vcpu, vcpu->cr3))
+		return 1;
 	vcpu->cr0 = (val & CR0_DEFINED) | X86_CR0_ET;
 	vcpu->dirty |= VCPU_DIRTY_CR0 | VCPU_DIRTY_EFER;
 	return 0;
@@ -53,6 +79,8 @@ int vcpu_set_cr3(struct x86_vcpu *vcpu, u64 val)
 	if (vcpu->cr4 & X86_CR4_PCIDE)
 		val &= ~CR3_NOFLUSH;
 	if (vcpu_long_mode(vcpu) && val >> cpuid_maxphyaddr(vcpu))
+		return 1;
+	if (regs_pae(vcpu, vcpu->cr0, vcpu->cr4) && regs_read_pdptes(vcpu, val))
 		return 1;
 	vcpu->cr3 = val;
 	vcpu->dirty |= VCPU_DIRTY_CR3;
@@ -66,6 +94,7 @@ bool regs_cr4_valid(struct x86_vcpu *vcpu, u64 cr4)
 
 int vcpu_set_cr4(struct x86_vcpu *vcpu, u64 val)
 {
+	const u64 reload = X86_CR4_PAE | X86_CR4_PSE | X86_CR4_PGE | X86_CR4_SMEP;
 	u64 changed = val ^ vcpu->cr4;
 
 	if (!regs_cr4_valid(vcpu, val))
@@ -73,6 +102,8 @@ int vcpu_set_cr4(struct x86_vcpu *vcpu, u64 val)
 	if (vcpu_long_mode(vcpu) && (!(val & X86_CR4_PAE) || (changed & X86_CR4_LA57)))
 		return 1;
 	if ((changed & val & X86_CR4_PCIDE) && (!vcpu_long_mode(vcpu) || (vcpu->cr3 & 0xfff)))
+		return 1;
+	if ((changed & reload) && regs_pae(vcpu, vcpu->cr0, val) && regs_read_pdptes(vcpu, vcpu->cr3))
 		return 1;
 	vcpu->cr4 = val;
 	vcpu->dirty |= VCPU_DIRTY_CR4;

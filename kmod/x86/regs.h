@@ -18,6 +18,12 @@ int vcpu_set_efer(struct x86_vcpu *vcpu, u64 val, bool host);
 int vcpu_set_xcr0(struct x86_vcpu *vcpu, u64 val);
 u64 vcpu_get_cr8(struct x86_vcpu *vcpu);
 
+/*
+ * Read PAE's four top entries from @cr3 for a back end that has them as registers (HW_PDPTES), as loading CR3 does: 0, or 1 = #GP:
+ * reserved bits are set.  vm->srcu held, may sleep.  SDM 3A §4.4.1.
+ */
+int regs_read_pdptes(struct x86_vcpu *vcpu, u64 cr3);
+
 /* MOV DRn: 0, 1 = #GP, 2 = #UD.  DR4/5 aliases, CR4.DE, GD. */
 int vcpu_get_dr(struct x86_vcpu *vcpu, int dr, u64 *val);
 int vcpu_set_dr(struct x86_vcpu *vcpu, int dr, u64 val);

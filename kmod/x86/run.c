@@ -342,6 +342,10 @@ int lodge_arch_vcpu_run(struct lodge_vcpu *core)
 		r = -EINVAL;
 		goto out;
 	}
+	if (unlikely(vcpu->pdptes_stale)) {
+		vcpu->pdptes_stale = false;
+		regs_read_pdptes(vcpu, vcpu->cr3);
+	}
 	if (run_wants_irq_window(vcpu))
 		lodge_request(core, LODGE_REQ_EVENT);
 	complete = vcpu->complete;

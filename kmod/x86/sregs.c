@@ -88,7 +88,9 @@ static int sregs_set_common(struct x86_vcpu *vcpu, const struct kvm_sregs *s)
 	vcpu->efer = s->efer;
 	vcpu->cr0 = s->cr0 | X86_CR0_ET;
 	vcpu->cr4 = s->cr4;
-	vcpu->dirty = VCPU_DIRTY_ALL;
+	/* Memory may be restored after this: the top entries of PAE are read when the vCPU runs. */
+	vcpu->dirty = VCPU_DIRTY_ALL & ~VCPU_DIRTY_PDPTES;
+	vcpu->pdptes_stale = (s->cr0 & X86_CR0_PG) && (s->cr4 & X86_CR4_PAE) && !(s->efer & EFER_LMA);
 	cpuid_update_runtime(vcpu);
 	x86_ops->set_segment(vcpu, SEG_CS, &s->cs);
 	x86_ops->set_segment(vcpu, SEG_DS, &s->ds);

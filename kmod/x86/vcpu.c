@@ -17,6 +17,7 @@
 #include "x86/run.h"
 #include "x86/time.h"
 #include "x86/vcpu.h"
+#include "x86/xswitch.h"
 
 const struct x86_ops *x86_ops;
 
@@ -26,8 +27,13 @@ int lodge_arch_init(void)
 {
 	int r;
 
-	x86_ops = &svm_ops;
+	xswitch_init();
+	x86_ops = &vmx_ops;
 	r = x86_ops->init();
+	if (r == -ENODEV) {
+		x86_ops = &svm_ops;
+		r = x86_ops->init();
+	}
 	if (r)
 		goto fail;
 	r = apf_init_module();
@@ -115,8 +121,13 @@ int lodge_arch_vcpu_init(struct lodge_vcpu *core)
 	r = time_init_vcpu(vcpu);
 	if (r)
 		return r;
-	vcpu_reset(vcpu, false);
-	return 0;
+	/* State that the hardware keeps in a form of its own is written on the CPU that has it. */
+	lodge_vcpu_load(core);
+	r = core->loaded ? 0 : -EIO;
+	if (!r)
+		vcpu_reset(vcpu, false);
+	lodge_vcpu_put(core);
+	return r;
 }
 
 void lodge_arch_vcpu_postcreate(struct lodge_vcpu *core)
@@ -188,7 +199,7 @@ void vcpu_reset(struct x86_vcpu *vcpu, bool init)
 	vcpu->cr4 = 0;
 	vcpu->cr8 = 0;
 	vcpu->efer = 0;
-	vcpu->dirty = VCPU_DIRTY_ALL;
+	vcpu->dirty = VCPU_DIRTY_ALL & ~VCPU_DIRTY_PDPTES;
 	memset(vcpu->dr, 0, sizeof(vcpu->dr));
 	vcpu->dr6 = DR6_FIXED_1;
 	vcpu->dr7 = DR7_FIXED_1;

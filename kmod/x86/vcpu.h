@@ -69,6 +69,8 @@ struct x86_vcpu {
 	u64 rip, rflags;
 	u64 cr0, cr2, cr3, cr4, cr8, efer;
 	u32 dirty;			/* VCPU_DIRTY_* */
+	u64 pdpte[4];			/* HW_PDPTES: what is to be loaded with VCPU_DIRTY_PDPTES */
+	bool pdptes_stale;		/* read them from memory before the next entry */
 	u64 dr[4], dr6, dr7;
 	u64 xcr0, ia32_xss;
 	u64 guest_xcr0_mask;		/* what XSETBV may set */

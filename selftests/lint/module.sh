@@ -54,7 +54,7 @@ else
 		"$tmp/lodge.o" >"$tmp/objtool" 2>&1
 	# The kernel's own functions, of which objtool cannot see here that they are noinstr there;
 	# and that Kbuild's objtool has made the static-call section before.
-	grep -vE 'call to (__ct_user_(enter|exit)|entry_untrain_ret|srso_alias_untrain_ret|entry_ibpb)\(\) leaves|already has \.static_call_sites' \
+	grep -vE 'call to (__ct_user_(enter|exit)|entry_untrain_ret|srso_alias_untrain_ret|entry_ibpb|clear_bhb_loop)\(\) leaves|already has \.static_call_sites' \
 		"$tmp/objtool" >"$tmp/bad"
 	result "objtool --noinstr is silent" "$tmp/bad"
 fi

@@ -34,6 +34,10 @@ struct stage2_format {
 };
 
 extern const struct stage2_format stage2_npt;	/* pte_npt.c */
+extern struct stage2_format stage2_ept;		/* pte_ept.c: complete after stage2_ept_init() */
+
+/* What this CPU's EPT has; at module load. */
+void stage2_ept_init(bool ad, unsigned int max_leaf_level);
 
 /*
  * Bits that both vendors leave to software (APM 2 §5.4, SDM 3C table 29-6).

@@ -11,13 +11,12 @@
 #include <linux/lockdep.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/api.h>
-#include <asm/fpu/xcr.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
-#include <asm/pkru.h>
 #include <asm/processor.h>
 
 #include "x86/svm/svm.h"
+#include "x86/xswitch.h"
 
 static void svm_new_asid(struct svm_vcpu *svm, struct svm_cpu *c)
 {
@@ -97,55 +96,6 @@ static __always_inline void svm_save_tpr(struct svm_vcpu *svm, u8 old)
 		svm->x86.cr8 = tpr;
 }
 
-static void svm_load_drs(struct x86_vcpu *vcpu)
-{
-	const u64 *dr = vcpu->debug_control & KVM_GUESTDBG_USE_HW_BP ? vcpu->debug_dr : vcpu->dr;
-
-	set_debugreg(dr[0], 0);
-	set_debugreg(dr[1], 1);
-	set_debugreg(dr[2], 2);
-	set_debugreg(dr[3], 3);
-}
-
-static __always_inline void svm_load_xstate(struct x86_vcpu *vcpu, u32 *host_pkru)
-{
-	if (vcpu->cr4 & X86_CR4_OSXSAVE) {
-		if (vcpu->xcr0 != svm_caps.host_xcr0)
-			xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
-		if (vcpu->ia32_xss != svm_caps.host_xss && svm_caps.xsaves)
-			wrmsrl(MSR_IA32_XSS, vcpu->ia32_xss);
-	}
-	if (svm_caps.pku && (vcpu->cr4_guest_bits & X86_CR4_PKE)) {
-		*host_pkru = rdpkru();
-		if (vcpu->pkru != *host_pkru)
-			wrpkru(vcpu->pkru);
-	}
-}
-
-/* @cr4 is what the guest was entered with: it decides what was loaded. */
-static __always_inline void svm_save_xstate(struct x86_vcpu *vcpu, u64 cr4, u32 host_pkru)
-{
-	if (svm_caps.pku && (vcpu->cr4_guest_bits & X86_CR4_PKE)) {
-		vcpu->pkru = rdpkru();
-		if (vcpu->pkru != host_pkru)
-			wrpkru(host_pkru);
-	}
-	if (svm_caps.recheck_xcr0 && ((vcpu->cr4 | cr4) & X86_CR4_OSXSAVE)) {
-		u64 now = xgetbv(XCR_XFEATURE_ENABLED_MASK);
-		u64 loaded = cr4 & X86_CR4_OSXSAVE ? vcpu->xcr0 : svm_caps.host_xcr0;
-
-		/* An XSETBV that the outer hypervisor did not intercept for us. */
-		if (now != loaded)
-			vcpu->xcr0 = now;
-		if (now != svm_caps.host_xcr0)
-			xsetbv(XCR_XFEATURE_ENABLED_MASK, svm_caps.host_xcr0);
-	} else if ((cr4 & X86_CR4_OSXSAVE) && vcpu->xcr0 != svm_caps.host_xcr0) {
-		xsetbv(XCR_XFEATURE_ENABLED_MASK, svm_caps.host_xcr0);
-	}
-	if ((cr4 & X86_CR4_OSXSAVE) && vcpu->ia32_xss != svm_caps.host_xss && svm_caps.xsaves)
-		wrmsrl(MSR_IA32_XSS, svm_caps.host_xss);
-}
-
 /* To lockdep and to context tracking a guest runs like user space. */
 static noinstr void svm_enter(struct svm_vcpu *svm, u64 host_save_pa)
 {
@@ -187,13 +137,13 @@ static void svm_run_once(struct svm_vcpu *svm)
 
 	asm volatile("clgi" : : : "memory");
 	if (unlikely(s->dr7 & 0xff))
-		svm_load_drs(vcpu);
-	svm_load_xstate(vcpu, &host_pkru);
+		xswitch_breakpoints(vcpu);
+	xswitch_enter(vcpu, &host_pkru);
 
 	svm_enter(svm, c->host_save_pa);
 
 	vcpu->cr4 = s->cr4;
-	svm_save_xstate(vcpu, cr4, host_pkru);
+	xswitch_leave(vcpu, cr4, host_pkru);
 	if (unlikely(hw_breakpoint_active()))
 		hw_breakpoint_restore();
 	asm volatile("stgi" : : : "memory");

@@ -10,7 +10,6 @@
 #include <linux/kernel.h>
 #include <linux/user-return-notifier.h>
 #include <asm/cpufeature.h>
-#include <asm/fpu/xcr.h>
 #include <asm/io.h>
 #include <asm/msr.h>
 #include <asm/processor.h>
@@ -87,16 +86,8 @@ static void svm_read_caps(void)
 	svm_caps.asids = cpuid_ebx(0x8000000a);
 	svm_caps.nrip = edx & (1u << 3);
 	svm_caps.flush_by_asid = edx & (1u << 6);
-	svm_caps.xsave = boot_cpu_has(X86_FEATURE_XSAVE) && boot_cpu_has(X86_FEATURE_OSXSAVE);
-	svm_caps.xsaves = svm_caps.xsave && boot_cpu_has(X86_FEATURE_XSAVES);
-	svm_caps.pku = boot_cpu_has(X86_FEATURE_OSPKE);
 	svm_caps.rdtscp = boot_cpu_has(X86_FEATURE_RDTSCP);
 	svm_caps.spec_ctrl = boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
-	svm_caps.recheck_xcr0 = boot_cpu_has(X86_FEATURE_HYPERVISOR);
-	if (svm_caps.xsave)
-		svm_caps.host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
-	if (svm_caps.xsaves)
-		rdmsrl(MSR_IA32_XSS, svm_caps.host_xss);
 	svm_caps.cr4_hw = svm_cr4_hw();
 }
 

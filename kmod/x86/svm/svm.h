@@ -45,9 +45,7 @@ struct svm_caps {
 	u32 asids;
 	bool nrip;			/* NRIP save */
 	bool flush_by_asid;
-	bool xsave, xsaves, pku, rdtscp, spec_ctrl;
-	bool recheck_xcr0;		/* under a hypervisor that may not honour the XSETBV intercept */
-	u64 host_xcr0, host_xss;
+	bool rdtscp, spec_ctrl;
 	u64 cr4_hw;			/* CR4 bits that the hardware takes from a guest without #GP */
 	u64 iopm_pa;
 };

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The VMCS in the manual's own terms: field encodings (SDM 3D appendix B), controls (SDM 3C §25.6-25.8), exit reasons
+ * (appendix C), event information (§25.8.3, §25.9.2).
+ */
+#ifndef LODGE_VMCS_H
+#define LODGE_VMCS_H
+
+/* 16-bit fields */
+#define VMCS_VPID			0x0000
+#define VMCS_GUEST_ES_SEL		0x0800	/* ES CS SS DS FS GS LDTR TR, 2 apart */
+#define VMCS_HOST_ES_SEL		0x0c00
+#define VMCS_HOST_CS_SEL		0x0c02
+#define VMCS_HOST_SS_SEL		0x0c04
+#define VMCS_HOST_DS_SEL		0x0c06
+#define VMCS_HOST_FS_SEL		0x0c08
+#define VMCS_HOST_GS_SEL		0x0c0a
+#define VMCS_HOST_TR_SEL		0x0c0c
+
+/* 64-bit fields */
+#define VMCS_MSR_BITMAP			0x2004
+#define VMCS_TSC_OFFSET			0x2010
+#define VMCS_VAPIC_PAGE			0x2012
+#define VMCS_EPTP			0x201a
+#define VMCS_XSS_EXIT_BITMAP		0x202c
+#define VMCS_GUEST_PHYS			0x2400
+#define VMCS_LINK_POINTER		0x2800
+#define VMCS_GUEST_DEBUGCTL		0x2802
+#define VMCS_GUEST_PAT			0x2804
+#define VMCS_GUEST_EFER			0x2806
+#define VMCS_GUEST_PDPTE0		0x280a	/* 0-3, 2 apart */
+#define VMCS_HOST_PAT			0x2c00
+#define VMCS_HOST_EFER			0x2c02
+
+/* 32-bit fields */
+#define VMCS_PIN_CTLS			0x4000
+#define VMCS_CPU_CTLS			0x4002
+#define VMCS_EXCEPTION_BITMAP		0x4004
+#define VMCS_PF_MASK			0x4006
+#define VMCS_PF_MATCH			0x4008
+#define VMCS_CR3_TARGETS		0x400a
+#define VMCS_EXIT_CTLS			0x400c
+#define VMCS_EXIT_MSR_STORES		0x400e
+#define VMCS_EXIT_MSR_LOADS		0x4010
+#define VMCS_ENTRY_CTLS			0x4012
+#define VMCS_ENTRY_MSR_LOADS		0x4014
+#define VMCS_ENTRY_EVENT		0x4016
+#define VMCS_ENTRY_ERROR		0x4018
+#define VMCS_ENTRY_LEN			0x401a
+#define VMCS_TPR_THRESHOLD		0x401c
+#define VMCS_CPU_CTLS2			0x401e
+#define VMCS_INSN_ERROR			0x4400
+#define VMCS_EXIT_REASON		0x4402
+#define VMCS_EXIT_EVENT			0x4404
+#define VMCS_EXIT_ERROR			0x4406
+#define VMCS_IDT_EVENT			0x4408
+#define VMCS_IDT_ERROR			0x440a
+#define VMCS_EXIT_LEN			0x440c
+#define VMCS_GUEST_ES_LIMIT		0x4800	/* ES CS SS DS FS GS LDTR TR GDTR IDTR, 2 apart */
+#define VMCS_GUEST_GDTR_LIMIT		0x4810
+#define VMCS_GUEST_IDTR_LIMIT		0x4812
+#define VMCS_GUEST_ES_AR		0x4814	/* ES CS SS DS FS GS LDTR TR, 2 apart */
+#define VMCS_GUEST_CS_AR		0x4816
+#define VMCS_GUEST_SS_AR		0x4818
+#define VMCS_GUEST_INT_STATE		0x4824
+#define VMCS_GUEST_ACTIVITY		0x4826
+#define VMCS_GUEST_SYSENTER_CS		0x482a
+#define VMCS_HOST_SYSENTER_CS		0x4c00
+
+/* natural-width fields */
+#define VMCS_CR0_MASK			0x6000
+#define VMCS_CR4_MASK			0x6002
+#define VMCS_CR0_SHADOW			0x6004
+#define VMCS_CR4_SHADOW			0x6006
+#define VMCS_QUALIFICATION		0x6400
+#define VMCS_GUEST_LINEAR		0x640a
+#define VMCS_GUEST_CR0			0x6800
+#define VMCS_GUEST_CR3			0x6802
+#define VMCS_GUEST_CR4			0x6804
+#define VMCS_GUEST_ES_BASE		0x6806	/* ES CS SS DS FS GS LDTR TR GDTR IDTR, 2 apart */
+#define VMCS_GUEST_CS_BASE		0x6808
+#define VMCS_GUEST_FS_BASE		0x680e
+#define VMCS_GUEST_GS_BASE		0x6810
+#define VMCS_GUEST_GDTR_BASE		0x6816
+#define VMCS_GUEST_IDTR_BASE		0x6818
+#define VMCS_GUEST_DR7			0x681a
+#define VMCS_GUEST_RSP			0x681c
+#define VMCS_GUEST_RIP			0x681e
+#define VMCS_GUEST_RFLAGS		0x6820
+#define VMCS_GUEST_PENDING_DEBUG	0x6822
+#define VMCS_GUEST_SYSENTER_ESP		0x6824
+#define VMCS_GUEST_SYSENTER_EIP		0x6826
+#define VMCS_HOST_CR0			0x6c00
+#define VMCS_HOST_CR3			0x6c02
+#define VMCS_HOST_CR4			0x6c04
+#define VMCS_HOST_FS_BASE		0x6c06
+#define VMCS_HOST_GS_BASE		0x6c08
+#define VMCS_HOST_TR_BASE		0x6c0a
+#define VMCS_HOST_GDTR_BASE		0x6c0c
+#define VMCS_HOST_IDTR_BASE		0x6c0e
+#define VMCS_HOST_SYSENTER_ESP		0x6c10
+#define VMCS_HOST_SYSENTER_EIP		0x6c12
+#define VMCS_HOST_RSP			0x6c14
+#define VMCS_HOST_RIP			0x6c16
+
+/* entry.S needs no more than what is above. */
+#ifndef __ASSEMBLY__
+
+#include <linux/bits.h>
+
+/* pin-based controls */
+#define VMX_PIN_INTR			BIT(0)
+#define VMX_PIN_NMI			BIT(3)
+#define VMX_PIN_VIRTUAL_NMI		BIT(5)
+
+/* primary processor-based controls */
+#define VMX_CPU_INTR_WINDOW		BIT(2)
+#define VMX_CPU_TSC_OFFSET		BIT(3)
+#define VMX_CPU_HLT			BIT(7)
+#define VMX_CPU_INVLPG			BIT(9)
+#define VMX_CPU_MWAIT			BIT(10)
+#define VMX_CPU_RDPMC			BIT(11)
+#define VMX_CPU_RDTSC			BIT(12)
+#define VMX_CPU_CR3_LOAD		BIT(15)
+#define VMX_CPU_CR3_STORE		BIT(16)
+#define VMX_CPU_CR8_LOAD		BIT(19)
+#define VMX_CPU_CR8_STORE		BIT(20)
+#define VMX_CPU_TPR_SHADOW		BIT(21)
+#define VMX_CPU_NMI_WINDOW		BIT(22)
+#define VMX_CPU_MOV_DR			BIT(23)
+#define VMX_CPU_IO			BIT(24)
+#define VMX_CPU_MSR_BITMAP		BIT(28)
+#define VMX_CPU_MONITOR			BIT(29)
+#define VMX_CPU_SECONDARY		BIT(31)
+
+/* secondary processor-based controls */
+#define VMX_CPU2_EPT			BIT(1)
+#define VMX_CPU2_RDTSCP			BIT(3)
+#define VMX_CPU2_VPID			BIT(5)
+#define VMX_CPU2_WBINVD			BIT(6)
+#define VMX_CPU2_UNRESTRICTED		BIT(7)
+#define VMX_CPU2_INVPCID		BIT(12)
+#define VMX_CPU2_XSAVES			BIT(20)
+
+/* exit controls */
+#define VMX_EXIT_SAVE_DEBUG		BIT(2)
+#define VMX_EXIT_HOST_64		BIT(9)
+#define VMX_EXIT_SAVE_PAT		BIT(18)
+#define VMX_EXIT_LOAD_PAT		BIT(19)
+#define VMX_EXIT_SAVE_EFER		BIT(20)
+#define VMX_EXIT_LOAD_EFER		BIT(21)
+
+/* entry controls */
+#define VMX_ENTRY_LOAD_DEBUG		BIT(2)
+#define VMX_ENTRY_LONG_MODE		BIT(9)
+#define VMX_ENTRY_LOAD_PAT		BIT(14)
+#define VMX_ENTRY_LOAD_EFER		BIT(15)
+
+/* event information: on entry, on exit, and of the delivery that an exit interrupted */
+#define VMX_EVENT_VECTOR		0xffu
+#define VMX_EVENT_TYPE			0x700u
+#define VMX_EVENT_INTR			(0u << 8)
+#define VMX_EVENT_NMI			(2u << 8)
+#define VMX_EVENT_EXCEPTION		(3u << 8)
+#define VMX_EVENT_SOFT_INTR		(4u << 8)
+#define VMX_EVENT_ICEBP			(5u << 8)
+#define VMX_EVENT_SOFT_EXCEPTION	(6u << 8)
+#define VMX_EVENT_HAS_ERROR		BIT(11)
+#define VMX_EVENT_NMI_UNBLOCKED		BIT(12)	/* an IRET that faulted had ended NMI blocking */
+#define VMX_EVENT_VALID			BIT(31)
+
+/* interruptibility */
+#define VMX_INT_STATE_STI		BIT(0)
+#define VMX_INT_STATE_MOV_SS		BIT(1)
+#define VMX_INT_STATE_NMI		BIT(3)
+
+#define VMX_PENDING_DEBUG_BS		BIT(14)
+
+/* access rights */
+#define VMX_AR_UNUSABLE			BIT(16)
+
+/* EPT violations: SDM table 28-7 */
+#define VMX_EPT_VIOLATION_READ		BIT(0)
+#define VMX_EPT_VIOLATION_WRITE		BIT(1)
+#define VMX_EPT_VIOLATION_FETCH		BIT(2)
+#define VMX_EPT_VIOLATION_PRESENT	GENMASK(5, 3)
+#define VMX_EPT_VIOLATION_GVA		BIT(7)
+#define VMX_EPT_VIOLATION_FINAL		BIT(8)	/* the access itself, not one of the walk */
+#define VMX_EPT_VIOLATION_NMI_UNBLOCKED	BIT(12)
+
+/* exit reasons */
+#define VMX_REASON			0xffffu
+#define VMX_REASON_ENTRY_FAILED		BIT(31)
+enum vmx_reason {
+	VMX_REASON_EXCEPTION = 0, VMX_REASON_INTR, VMX_REASON_TRIPLE_FAULT, VMX_REASON_INIT, VMX_REASON_SIPI,
+	VMX_REASON_INTR_WINDOW = 7, VMX_REASON_NMI_WINDOW, VMX_REASON_TASK_SWITCH, VMX_REASON_CPUID, VMX_REASON_GETSEC,
+	VMX_REASON_HLT, VMX_REASON_INVD, VMX_REASON_INVLPG, VMX_REASON_RDPMC, VMX_REASON_RDTSC, VMX_REASON_RSM,
+	VMX_REASON_VMCALL, VMX_REASON_VMCLEAR, VMX_REASON_VMLAUNCH, VMX_REASON_VMPTRLD, VMX_REASON_VMPTRST,
+	VMX_REASON_VMREAD, VMX_REASON_VMRESUME, VMX_REASON_VMWRITE, VMX_REASON_VMXOFF, VMX_REASON_VMXON, VMX_REASON_CR,
+	VMX_REASON_DR, VMX_REASON_IO, VMX_REASON_RDMSR, VMX_REASON_WRMSR, VMX_REASON_BAD_STATE, VMX_REASON_BAD_MSR,
+	VMX_REASON_MWAIT = 36, VMX_REASON_MONITOR = 39, VMX_REASON_PAUSE, VMX_REASON_MACHINE_CHECK,
+	VMX_REASON_TPR = 43, VMX_REASON_EPT_VIOLATION = 48, VMX_REASON_EPT_MISCONFIG, VMX_REASON_INVEPT,
+	VMX_REASON_RDTSCP, VMX_REASON_INVVPID = 53, VMX_REASON_WBINVD, VMX_REASON_XSETBV, VMX_REASON_INVPCID = 58,
+	VMX_REASON_VMFUNC, VMX_REASON_XSAVES = 63, VMX_REASON_XRSTORS,
+};
+
+#endif
+#endif
