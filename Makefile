@@ -24,7 +24,7 @@ NODE	?= lodge
 
 install-packages := selftests/qemu/install-packages
 
-.PHONY: all module userspace check check-clients check-debug check-vhd-cuts unit fuzz lint perf demo
+.PHONY: all module userspace check check-vmx check-clients check-debug check-vhd-cuts unit fuzz lint perf demo
 .PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug packages-clients clean help
 .PHONY: install install-files install-dkms uninstall
 .PHONY: check-kvm-selftests packages-kvm-selftests check-qemu-patches
@@ -39,6 +39,7 @@ help:
 	@echo 'make check-debug   the same under a kernel with KASAN, lockdep, kmemleak'
 	@echo 'make check-clients other people'"'"'s programs on lodge.ko, a table of what each did;'
 	@echo '                   CLIENT="qemu/*boot*" for some, NODE=kvm for the stock module'
+	@echo 'make check-vmx     the tests on Intel VT-x, under Bochs; MODEL= for another of its CPUs'
 	@echo 'make check-vhd-cuts   power cuts under VHD images, all of them'
 	@echo 'make check-kvm-selftests    the KVM selftests of linux-source-6.1, on Lodge and on stock KVM'
 	@echo 'make check-qemu-patches   do the patches for QEMU fit, build and work?'
@@ -87,6 +88,10 @@ check: packages-check
 check-debug: packages-debug
 	@selftests/qemu/debug-kernel
 	@selftests/run --debug $(SUITE)
+
+MODEL	?= corei7_skylake_x
+check-vmx: packages-check packages-bochs
+	@selftests/run --bochs $(MODEL) --node lodge --json $(BUILD)/check-vmx.json $(or $(SUITE),svm vm)
 
 # One pattern with blanks in it, or none.
 check-clients: packages-clients all module-cloud
