@@ -36,9 +36,18 @@ static __always_inline void xswitch_breakpoints(const struct x86_vcpu *vcpu)
 	set_debugreg(dr[3], 3);
 }
 
+/*
+ * A guest that may set CR4.OSXSAVE may do so without an exit, and read XCR0 with the next instruction: its values are loaded
+ * whether the bit is set by now or not.
+ */
+static __always_inline bool xswitch_xsave(const struct x86_vcpu *vcpu)
+{
+	return vcpu->cr4_guest_bits & X86_CR4_OSXSAVE;
+}
+
 static __always_inline void xswitch_enter(struct x86_vcpu *vcpu, u32 *host_pkru)
 {
-	if (vcpu->cr4 & X86_CR4_OSXSAVE) {
+	if (xswitch_xsave(vcpu)) {
 		if (vcpu->xcr0 != xswitch_host.xcr0)
 			xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
 		if (vcpu->ia32_xss != xswitch_host.xss && xswitch_host.xsaves)
@@ -51,27 +60,21 @@ static __always_inline void xswitch_enter(struct x86_vcpu *vcpu, u32 *host_pkru)
 	}
 }
 
-/* @cr4 is what the guest was entered with: it decides what was loaded. */
-static __always_inline void xswitch_leave(struct x86_vcpu *vcpu, u64 cr4, u32 host_pkru)
+static __always_inline void xswitch_leave(struct x86_vcpu *vcpu, u32 host_pkru)
 {
 	if (xswitch_host.pku && (vcpu->cr4_guest_bits & X86_CR4_PKE)) {
 		vcpu->pkru = rdpkru();
 		if (vcpu->pkru != host_pkru)
 			wrpkru(host_pkru);
 	}
-	if (xswitch_host.recheck_xcr0 && ((vcpu->cr4 | cr4) & X86_CR4_OSXSAVE)) {
-		u64 now = xgetbv(XCR_XFEATURE_ENABLED_MASK);
-		u64 loaded = cr4 & X86_CR4_OSXSAVE ? vcpu->xcr0 : xswitch_host.xcr0;
-
-		/* An XSETBV that the outer hypervisor did not intercept for us. */
-		if (now != loaded)
-			vcpu->xcr0 = now;
-		if (now != xswitch_host.xcr0)
-			xsetbv(XCR_XFEATURE_ENABLED_MASK, xswitch_host.xcr0);
-	} else if ((cr4 & X86_CR4_OSXSAVE) && vcpu->xcr0 != xswitch_host.xcr0) {
+	if (!xswitch_xsave(vcpu))
+		return;
+	/* An XSETBV that the outer hypervisor did not intercept for us is the guest's all the same. */
+	if (xswitch_host.recheck_xcr0)
+		vcpu->xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+	if (vcpu->xcr0 != xswitch_host.xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, xswitch_host.xcr0);
-	}
-	if ((cr4 & X86_CR4_OSXSAVE) && vcpu->ia32_xss != xswitch_host.xss && xswitch_host.xsaves)
+	if (vcpu->ia32_xss != xswitch_host.xss && xswitch_host.xsaves)
 		wrmsrl(MSR_IA32_XSS, xswitch_host.xss);
 }
 

@@ -35,12 +35,14 @@ static GUEST void do_cpuid(void)
 	}
 }
 
+static u32 xcr0;
+
 static GUEST void set_osxsave(void)
 {
 	u64 cr4;
 
 	asm volatile("mov %%cr4, %0" : "=r"(cr4));
-	asm volatile("mov %0, %%cr4" : : "r"(cr4 | 1 << 18));
+	asm volatile("mov %1, %%cr4\n\txgetbv" : "=a"(xcr0) : "r"(cr4 | 1 << 18), "c"(0) : "edx");
 	do_cpuid();
 }
 
@@ -164,8 +166,10 @@ static void executed(void)
 	if (find(&c, 1, 0)->ecx & 1 << 26) {
 		run(set_osxsave);
 		tap_ok(out[2] & 1 << 27, "OSXSAVE follows CR4: on");
+		tap_eq(xcr0, 1, "and the next instruction reads the guest's XCR0, not the host's");
 	} else {
 		tap_skip("OSXSAVE follows CR4: on", "no XSAVE");
+		tap_skip("and the next instruction reads the guest's XCR0, not the host's", "no XSAVE");
 	}
 	tap_ok(out[3] & 1 << 9, "the APIC bit follows the APIC base: on");
 	msr = 0x1b;

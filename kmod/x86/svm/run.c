@@ -121,13 +121,11 @@ static void svm_run_once(struct svm_vcpu *svm)
 	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
 	struct x86_vcpu *vcpu = &svm->x86;
 	struct vmcb_save *s = &svm->vmcb->save;
-	u64 cr4;
 	u32 host_pkru = 0;
 	u8 tpr;
 
 	if (unlikely(vcpu->dirty))
 		svm_load_dirty(svm);
-	cr4 = vcpu->cr4;
 	svm_prepare_asid(svm, c);
 	tpr = svm_load_tpr(svm);
 	s->rax = vcpu->regs[REG_RAX];
@@ -143,7 +141,7 @@ static void svm_run_once(struct svm_vcpu *svm)
 	svm_enter(svm, c->host_save_pa);
 
 	vcpu->cr4 = s->cr4;
-	xswitch_leave(vcpu, cr4, host_pkru);
+	xswitch_leave(vcpu, host_pkru);
 	if (unlikely(hw_breakpoint_active()))
 		hw_breakpoint_restore();
 	asm volatile("stgi" : : : "memory");

@@ -194,7 +194,6 @@ static __always_inline void vmx_save_cr4(struct vmx_vcpu *vmx)
 static int vmx_run_once(struct vmx_vcpu *vmx)
 {
 	struct x86_vcpu *vcpu = &vmx->x86;
-	u64 cr4 = vcpu->cr4;
 	u32 host_pkru = 0;
 	int refused;
 
@@ -218,7 +217,7 @@ static int vmx_run_once(struct vmx_vcpu *vmx)
 
 	refused = vmx_enter(vmx);
 
-	xswitch_leave(vcpu, cr4, host_pkru);
+	xswitch_leave(vcpu, host_pkru);
 	if (unlikely(hw_breakpoint_active()))
 		hw_breakpoint_restore();
 	if (unlikely(refused))
