@@ -8,60 +8,8 @@
 set -u
 img=${1:-build/lodge img}
 manual=$(realpath "$(dirname "$0")/../../userspace/doc/lodge-img.1")
-n=0
-failed=0
-dir=$(mktemp -d /var/tmp/lodge-img-XXXXXX)
-trap 'rm -rf "$dir"' EXIT
-
-ok() { # ok NAME COMMAND...
-	local name=$1
-	shift
-	n=$((n + 1))
-	if "$@" >"$dir/log" 2>&1; then
-		echo "ok $n - $name"
-	else
-		echo "not ok $n - $name # $(tail -n 1 "$dir/log")"
-		failed=1
-	fi
-}
-
-exit_is() { # exit_is CODE COMMAND...
-	local want=$1
-	shift
-	"$@"
-	local got=$?
-	[ "$got" -eq "$want" ] || { echo "exit code $got, not $want"; return 1; }
-}
-
-says() { # says CODE WORDS COMMAND...
-	local want=$1 words=$2
-	shift 2
-	"$@" >"$dir/said" 2>&1
-	local got=$?
-	cat "$dir/said"
-	[ "$got" -eq "$want" ] || { echo "exit code $got, not $want"; return 1; }
-	grep -q -- "$words" "$dir/said" || { echo "it does not say '$words': $(head -n 1 "$dir/said")"; return 1; }
-}
-
-json() { # json EXPRESSION COMMAND...: the output is JSON d, for which EXPRESSION holds
-	local expression=$1
-	shift
-	"$@" >"$dir/json" || return 1
-	python3 -c "import json, sys; d = json.load(open(sys.argv[1])); assert $expression, d" "$dir/json"
-}
-
-# noise FILE SEED BYTES COUNT: writes COUNT random pieces into a raw file.
-noise() {
-	python3 - "$@" <<'PY'
-import random, sys
-path, seed, size, count = sys.argv[1], *map(int, sys.argv[2:])
-r = random.Random(seed)
-with open(path, "r+b") as f:
-    for i in range(count):
-        f.seek(r.randrange(size // 512 - 300) * 512)
-        f.write(r.randbytes(512 * r.randrange(1, 300)))
-PY
-}
+# shellcheck source=selftests/vhd/part.bash
+. "$(dirname "$0")/part.bash"
 
 cd "$dir" || exit 1
 truncate -s 24M a.raw
@@ -70,7 +18,6 @@ cp a.raw b.raw
 noise b.raw 2 25165824 20
 cp b.raw c.raw
 noise c.raw 3 25165824 20
-case $img in /*) ;; *) img=$OLDPWD/$img ;; esac
 
 # A chain with known contents: c on b on a. A child of b.raw, rebased onto
 # a.vhd, holds the difference between the two.
@@ -210,5 +157,4 @@ manual_complete() {
 }
 ok "the manual page has every command and option" manual_complete
 
-echo "1..$n"
-exit $failed
+finish

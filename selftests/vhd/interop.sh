@@ -6,34 +6,11 @@
 # usage: interop.sh "LODGE IMG COMMAND" (default: build/lodge img)
 set -u
 img=${1:-build/lodge img}
-n=0
-failed=0
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-
-ok() { # ok NAME COMMAND...
-	local name=$1
-	shift
-	n=$((n + 1))
-	if "$@" >"$dir/log" 2>&1; then
-		echo "ok $n - $name"
-	else
-		echo "not ok $n - $name # $(tail -n 1 "$dir/log")"
-		failed=1
-	fi
-}
-
-exit_is() { # exit_is CODE COMMAND...
-	local want=$1
-	shift
-	"$@"
-	local got=$?
-	[ "$got" -eq "$want" ] || { echo "exit code $got, not $want"; return 1; }
-}
+# shellcheck source=selftests/vhd/part.bash
+. "$(dirname "$0")/part.bash"
 
 if ! command -v qemu-img >/dev/null || ! command -v python3 >/dev/null; then
-	echo "1..0 # SKIP qemu-img and python3 are needed"
-	exit 0
+	skip_all "qemu-img and python3 are needed"
 fi
 
 python3 - "$dir/r.raw" <<'PY'
@@ -109,5 +86,4 @@ ok "nor with another one in its place" bash -c \
 	"$img create '$dir/o-fixed.vhd' 48M && ! $img convert '$dir/child.vhd' '$dir/child2.raw'"
 ok "which check reports as damage" exit_is 3 $img check "$dir/child.vhd"
 
-echo "1..$n"
-exit $failed
+finish

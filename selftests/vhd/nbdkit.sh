@@ -7,41 +7,18 @@
 set -u
 img=${1:-build/lodge img}
 plugin=$(realpath "${2:-build/nbdkit-vhd-plugin.so}")
-n=0
-failed=0
-dir=$(mktemp -d /var/tmp/lodge-nbd-XXXXXX)
-trap 'rm -rf "$dir"' EXIT
-
-ok() { # ok NAME COMMAND...
-	local name=$1
-	shift
-	n=$((n + 1))
-	if "$@" >"$dir/log" 2>&1; then
-		echo "ok $n - $name"
-	else
-		echo "not ok $n - $name # $(tail -n 1 "$dir/log")"
-		failed=1
-	fi
-}
+# shellcheck source=selftests/vhd/part.bash
+. "$(dirname "$0")/part.bash"
 
 if ! command -v nbdkit >/dev/null || ! command -v nbdcopy >/dev/null || [ ! -e "$plugin" ]; then
-	echo "1..0 # SKIP nbdkit, nbdkit-plugin-dev (when building) and libnbd-bin are needed"
-	exit 0
+	skip_all "nbdkit, nbdkit-plugin-dev (when building) and libnbd-bin are needed"
 fi
-case $img in /*) ;; *) img=$PWD/$img ;; esac
 cd "$dir" || exit 1
 
 serve() { # serve COMMAND WORD...: nbdkit with these words, and the command as its client
 	local run=$1
 	shift
 	nbdkit -U - "$plugin" "$@" --run "$run"
-}
-
-says() { # says WORDS COMMAND...: it fails, with these words
-	local words=$1
-	shift
-	"$@" >said 2>&1 && { echo "it does not fail"; return 1; }
-	grep -q -- "$words" said || { echo "it does not say '$words': $(head -n 1 said)"; return 1; }
 }
 
 head -c 20M /dev/urandom >a.raw
@@ -72,11 +49,10 @@ ok "they agree" $img compare a.raw c.vhd
 ok "a discard frees whole blocks" bash -c "$(declare -f serve); plugin=$plugin
 	serve 'qemu-io -f raw -d unmap -c \"discard 0 8M\" -c flush \"\$uri\"' c.vhd && $img map --json c.vhd |
 	python3 -c 'import json, sys; d = json.load(sys.stdin); assert d[0][\"length\"] >= 8 << 20 and not d[0][\"data\"], d[0]'"
-ok "a parent is served read-only alone" says 'stand on it' serve 'nbdinfo "$uri"' a.vhd
+ok "a parent is served read-only alone" says 1 'stand on it' serve 'nbdinfo "$uri"' a.vhd
 ok "... and that it is" serve 'nbdcopy "$uri" back.raw && qemu-img compare -f raw -F raw back.raw "$uri"' -r a.vhd
 ok "a raw file needs no format" serve 'nbdcopy "$uri" back.raw && cmp back.raw b.raw' -r b.raw
 mv a.vhd gone.vhd
-ok "without its parent a chain is not served" says 'was not found' serve true b.vhd
+ok "without its parent a chain is not served" says 1 'was not found' serve true b.vhd
 
-echo "1..$n"
-exit $failed
+finish
