@@ -74,7 +74,7 @@ static void may(struct run *r, uint32_t first, uint32_t count, uint8_t value)
 		r->s[i].value[r->s[i].n++] = value;
 }
 
-/* Everything is as it was written last; a discard may have done nothing. */
+/* Everything is as it was written last. */
 static void settle(struct run *r)
 {
 	uint32_t i;
@@ -133,6 +133,17 @@ static void image_make(struct run *r)
 	s->ops->close(s);
 }
 
+/* Whether a child of the parent of 250s has a block of these sectors. */
+static bool written(const struct run *r, uint32_t first, uint32_t count)
+{
+	uint32_t i;
+
+	for (i = first; i < first + count; i++)
+		if (r->s[i].n > 1 || r->s[i].value[0] != 250)
+			return true;
+	return false;
+}
+
 static bool step_do(struct run *r, uint32_t n, uint8_t value)
 {
 	static uint8_t buf[BLOCK];
@@ -149,11 +160,9 @@ static bool step_do(struct run *r, uint32_t n, uint8_t value)
 		return !vhd_write_zeroes(r->q, offset, length, VHD_F_UNMAP);
 	case VHD_DISCARD:
 		ret = vhd_discard(r->q, offset, length);
-		/* Of a child it does nothing, of others it clears. */
-		may(r, steps[n].first, steps[n].count, 0);
-		if (r->kind == DIFF)
-			for (n = 128; n < 256; n++)
-				r->s[n].n--;
+		/* It clears, but for what a child has not got itself: that stays its parent's. */
+		if (r->kind != DIFF || written(r, steps[n].first, steps[n].count))
+			may(r, steps[n].first, steps[n].count, 0);
 		return !ret;
 	case VHD_FLUSH:
 		if (vhd_flush(r->q))

@@ -90,8 +90,8 @@ int chain_open_parent(struct vhd *v, unsigned int flags, struct vhd_error *err)
 	char name[1024];
 	int i, ret;
 
-	if (flags >> 24 >= VHD_MAX_CHAIN)
-		return vhd_fail(err, ELOOP, "the chain of parents is longer than %d images or has a loop",
+	if (flags >> 24 >= VHD_MAX_CHAIN - 1)
+		return vhd_fail(err, ELOOP, "the chain of images is longer than %d or has a loop",
 				VHD_MAX_CHAIN);
 	if (vhd_uuid_null(v->header.parent_uuid) && !(flags & VHD_O_RAW_PARENT))
 		return vhd_fail(err, EPERM, "the image stands on a raw file '%.200s'; that was not permitted (an image can name any file)",

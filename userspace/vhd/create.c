@@ -103,10 +103,11 @@ static int flat_make(struct store *s, const struct vhd_params *p, uint64_t size)
 
 int create_parent_find(const char *path, bool raw, struct edit_parent *found, struct vhd_error *err)
 {
+	const struct vhd *p;
 	struct vhd *parent;
 	uint64_t dev, ino;
 	int64_t mtime = 0;
-	int ret;
+	int depth = 1, ret;
 
 	ret = vhd_open(path, VHD_O_RDONLY | VHD_O_RAW_PARENT | (raw ? VHD_O_RAW : 0), &parent, err);
 	if (ret)
@@ -120,6 +121,11 @@ int create_parent_find(const char *path, bool raw, struct edit_parent *found, st
 	if (!raw && vhd_uuid_null(found->uuid))
 		ret = vhd_fail(err, EINVAL, "'%.300s' has no unique id, so no image can name it as its parent; 'lodge img repair' gives it one",
 			       path);
+	for (p = parent; p; p = p->parent)
+		depth++;
+	if (!ret && depth > VHD_MAX_CHAIN)
+		ret = vhd_fail(err, ELOOP, "'%.300s' has %d images in its chain, as many as there may be; coalesce some of them first",
+			       path, VHD_MAX_CHAIN);
 	vhd_close(parent);
 	return ret;
 }

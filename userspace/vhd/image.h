@@ -99,6 +99,7 @@ struct vhd {
 	struct vhd_footer footer;	/* (O) */
 	struct vhd_header header;	/* (O) */
 	struct vhd *parent;		/* (O) */
+	struct flat *flat;		/* (O) of the image that a chain was opened by; NULL: none */
 	uint8_t *walk_map;		/* vhd_map()'s: the bitmap of walk_block */
 	uint32_t walk_block;
 	bool no_parent;			/* (O) differencing, but parent not opened */
@@ -177,6 +178,7 @@ struct vhd_queue {
 	unsigned int inflight;		/* requests */
 	unsigned int housekeeping;	/* operations without a request */
 	struct vhd_io *ios, *idle;
+	uint8_t *levels;		/* flat.c's: one block's, in the making */
 	uint8_t *bounces;
 	uint8_t *bounce_idle[BOUNCES];
 	unsigned int bounce_count;
@@ -309,6 +311,18 @@ int image_open_path(const char *path, unsigned int flags, struct vhd **out, stru
 int chain_open_parent(struct vhd *v, unsigned int flags, struct vhd_error *err);
 int chain_locators(const char *child, const char *parent, struct vhd_header *h, uint64_t offset,
 		   uint8_t *payload, size_t room, struct vhd_error *err);
+
+/* flat.c: which of an image's ancestors answers, looked up at once */
+int flat_create(struct vhd *v);
+void flat_destroy(struct flat *f);
+/*
+ * What of @e->length bytes from @offset on, which lie in one block of @v and
+ * not in @v itself, is answered by one ancestor: *@level, or NULL: by none,
+ * it is zero. MAP_NOTHING: found. MAP_WAIT: @req will be resumed. MAP_DATA:
+ * this chain cannot be flattened here, walk it.
+ */
+enum map_result flat_find(struct vhd_queue *q, struct vhd *v, struct vhd_request *req, uint64_t offset,
+			  struct extent *e, struct vhd **level);
 
 /* layout.c: where everything is in a file */
 struct layout {

@@ -9,8 +9,13 @@
  * up when a bitmap or a fresh block needs I/O first.
  *
  * A read walks the chain from the leaf: an allocated block answers for the
- * sectors whose bits are set, what is left goes on to the parent. A write
- * always ends in the leaf.
+ * sectors whose bits are set, what is left goes on to the parent, or, in a
+ * deep chain, at once to the ancestor that has it (flat.c). A write always
+ * ends in the leaf.
+ *
+ * Discarding frees whole blocks. A differencing image frees none, since that
+ * would uncover its parent's older data: its block's sectors are marked as
+ * its own and their space given back as holes in the file.
  */
 #include <errno.h>
 
@@ -62,6 +67,18 @@ static struct zeroing *zeroing_of(struct vhd *v, uint32_t block)
 	return NULL;
 }
 
+static enum map_result spot_data(struct vhd *v, const struct spot *s, struct extent *e)
+{
+	e->image = v;
+	e->offset = file_offset(v, s);
+	if (e->offset >= v->data_limit)
+		return MAP_ZERO;
+	if (e->length > v->data_limit - e->offset)
+		e->length = v->data_limit - e->offset;
+	e->epoch = v->readonly ? -1 : alloc_enter(v);
+	return MAP_DATA;
+}
+
 /* One level of a read. MAP_NOTHING: the parent is to be asked. */
 static enum map_result read_level(struct vhd_queue *q, struct vhd *v, struct vhd_request *req,
 				  uint64_t offset, struct extent *e)
@@ -90,14 +107,26 @@ static enum map_result read_level(struct vhd_queue *q, struct vhd *v, struct vhd
 		if (!set)
 			return MAP_NOTHING;
 	}
-	e->image = v;
-	e->offset = file_offset(v, &s);
-	if (e->offset >= v->data_limit)
+	return spot_data(v, &s, e);
+}
+
+/* Ancestors do not change: what a flat map says of one needs no lock. */
+static enum map_result read_flat(struct vhd_queue *q, struct vhd *v, struct vhd_request *req, uint64_t offset,
+				 struct extent *e)
+{
+	enum map_result r;
+	struct vhd *p;
+	struct spot s;
+
+	r = flat_find(q, v, req, offset, e, &p);
+	if (r != MAP_NOTHING)
+		return r == MAP_DATA ? MAP_NOTHING : r;
+	if (!p)
 		return MAP_ZERO;
-	if (e->length > v->data_limit - e->offset)
-		e->length = v->data_limit - e->offset;
-	e->epoch = v->readonly ? -1 : alloc_enter(v);
-	return MAP_DATA;
+	if (!p->blocks)
+		return flat(p, offset, e->length, e);
+	s = spot_of(p, offset, e->length);
+	return spot_data(p, &s, e);
 }
 
 enum map_result map_read(struct vhd_queue *q, struct vhd_request *req, uint64_t offset,
@@ -119,6 +148,8 @@ enum map_result map_read(struct vhd_queue *q, struct vhd_request *req, uint64_t 
 		pthread_mutex_lock(&v->lock);
 		r = read_level(q, v, req, offset, e);
 		pthread_mutex_unlock(&v->lock);
+		if (r == MAP_NOTHING && v->flat && v == q->image)
+			r = read_flat(q, v, req, offset, e);
 		if (r != MAP_NOTHING)
 			return r;
 	}
@@ -314,9 +345,7 @@ static enum map_result zero_spot(struct vhd_queue *q, struct vhd *v, struct vhd_
 
 	e->length = s->length;
 	/* What a discard leaves behind is undefined: a parent's data may stay. */
-	if (req->op == VHD_DISCARD && v->type == VHD_DIFF)
-		return MAP_NOTHING;
-	if (unused && v->type != VHD_DIFF)
+	if (unused && (v->type != VHD_DIFF || req->op == VHD_DISCARD))
 		return MAP_NOTHING;
 	if (!unused && free && whole_block(v, s) && try_free(v, s->block))
 		return MAP_NOTHING;

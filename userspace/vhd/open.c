@@ -29,6 +29,7 @@ static void image_free(struct vhd *v)
 	if (v->store)
 		v->store->ops->close(v->store);
 	pthread_mutex_destroy(&v->lock);
+	flat_destroy(v->flat);
 	free(v->walk_map);
 	free(v->head);
 	free(v->path);
@@ -153,7 +154,10 @@ static int vhd_setup(struct vhd *v, unsigned int flags, struct vhd_error *err)
 		v->no_parent = !(flags & VHD_O_OWN);
 		return 0;
 	}
-	return chain_open_parent(v, flags, err);
+	ret = chain_open_parent(v, flags, err);
+	if (ret || flags >> 24)
+		return ret;
+	return flat_create(v) ? vhd_fail(err, ENOMEM, "out of memory") : 0;
 }
 
 int image_open_store(struct store *s, const char *name, unsigned int flags, struct vhd **out,

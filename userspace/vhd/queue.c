@@ -498,6 +498,11 @@ static int queue_memory(struct vhd_queue *q)
 	if (!q->ios || posix_memalign(&pages, PAGE_BYTES, COMMIT_IOS * PAGE_BYTES))
 		return -ENOMEM;
 	q->commit_pages = pages;
+	if (q->image->blocks) {
+		q->levels = malloc(q->image->spb);
+		if (!q->levels)
+			return -ENOMEM;
+	}
 	for (i = 0; i < q->depth; i++) {
 		q->ios[i].queue = q;
 		q->ios[i].io.done = io_done;
@@ -520,6 +525,7 @@ void queue_abandon(struct vhd_queue *q)
 	pthread_mutex_destroy(&q->inbox_lock);
 	free(q->ios);
 	free(q->commit_pages);
+	free(q->levels);
 	free(q->bounces);
 	free(q);
 }
