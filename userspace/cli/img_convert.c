@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <lodge/lodge.h>
 
 #include "cli/img.h"
 #include "cli/img_copy.h"
+#include "cli/img_foreign.h"
 #include "cli/print.h"
 #include "common/size.h"
 
@@ -20,6 +22,7 @@ struct job {
 	struct img_name from, to;
 	struct vhd_params params;
 	bool force, json, progress, raw_parent;
+	const char *foreign_from, *foreign_to;	/* qemu-img's formats; NULL: ours */
 	bool same;			/* keep the source's kind: lodge img copy */
 };
 
@@ -83,6 +86,53 @@ static int convert(struct job *j)
 	return ret;
 }
 
+/*
+ * With qemu-img at one end, or both: a raw file stands between, beside the target, and has no name any more
+ * when we are done.
+ */
+static int convert_foreign(struct job *j)
+{
+	struct job inner = *j;
+	struct img_output o, raw;
+	char name[4096];
+	int ret = img_output_begin(&o, j->to.path, j->force);
+
+	if (ret)
+		return ret;
+	if (o.device)
+		return print_error("'%s' is a device; write raw or VHD to it", j->to.path);
+	snprintf(name, sizeof(name), "%.4080s.raw", o.temporary);
+	ret = img_output_begin(&raw, name, true);
+	if (ret)
+		return ret;
+	if (j->foreign_from) {
+		ret = img_foreign_read(j->from.path, j->foreign_from, raw.path, j->progress);
+		inner.from = (struct img_name){ raw.path, false };
+	}
+	if (!ret && j->foreign_to) {
+		inner.to = (struct img_name){ raw.path, false };
+		inner.params.type = VHD_RAW;
+		inner.json = false;
+		inner.force = true;
+		if (!j->foreign_from)
+			ret = convert(&inner);
+		if (!ret)
+			ret = img_foreign_write(raw.path, o.temporary, j->foreign_to, j->progress);
+		ret = ret ? ret : img_output_commit(&o);
+		if (ret)
+			img_output_abort(&o);
+	} else if (!ret) {
+		ret = convert(&inner);
+	}
+	unlink(raw.path);
+	if (!ret && j->foreign_to && j->json) {
+		printf("{\"path\": ");
+		print_json_string(j->to.path);
+		printf(", \"format\": \"%s\"}\n", j->foreign_to);
+	}
+	return ret;
+}
+
 static int img_convert(const struct command *c, int argc, char **argv)
 {
 	const char *format = NULL, *output = NULL, *type = NULL;
@@ -123,10 +173,18 @@ static int img_convert(const struct command *c, int argc, char **argv)
 	}
 	if (id != OPTS_END)
 		return command_code(id);
-	if (img_name_parse(a.word[0], format, &j.from) || img_name_parse(a.word[1], output, &j.to) ||
-	    img_type_parse(type, j.to.vhd, &j.params.type))
+	j.foreign_from = img_foreign_format(a.word[0], format, &j.from.path);
+	j.foreign_to = img_foreign_format(a.word[1], output, &j.to.path);
+	if ((!j.foreign_from && img_name_parse(a.word[0], format, &j.from)) ||
+	    (!j.foreign_to && img_name_parse(a.word[1], output, &j.to)))
 		return LODGE_EXIT_USAGE;
-	return convert(&j);
+	if (j.foreign_to && (type || j.params.block_size)) {
+		print_error("--type and --block-size are for VHD targets");
+		return LODGE_EXIT_USAGE;
+	}
+	if (img_type_parse(type, j.to.vhd, &j.params.type))
+		return LODGE_EXIT_USAGE;
+	return j.foreign_from || j.foreign_to ? convert_foreign(&j) : convert(&j);
 }
 
 const struct command img_convert_command = {
@@ -137,17 +195,20 @@ const struct command img_convert_command = {
 	.max = 2,
 	.kind = OPERAND_FILE,
 	.text = "Copies a disk image into another format. Holes and zeros take no space in the\n"
-		"target. The target appears when it is complete, or not at all.\n",
+		"target. The target appears when it is complete, or not at all. qcow2, VMDK and VHDX\n"
+		"images are read and written by qemu-img, with a raw file between, for which there\n"
+		"must be space beside the target.\n",
 	.examples = "  lodge img convert disk.raw disk.vhd\n"
+		    "  lodge img convert cloud.qcow2 disk.vhd\n"
 		    "  lodge img convert -p --type fixed disk.vhd azure.vhd\n"
 		    "  lodge img convert guest.vhd /dev/vg0/guest\n",
 	.opts = (const struct opt[]) {
 		{ OPT_BLOCK, "block-size", "SIZE", "block of a dynamic target (default 2M)" },
 		{ OPT_FORCE, "force", NULL, "replace an existing target" },
-		{ 'f', "format", "FORMAT", "source: raw or vhd (default: by its name)", "raw vhd" },
+		{ 'f', "format", "FORMAT", "source: raw, vhd, qcow2, vmdk, vhdx (default: by its name)", "raw vhd qcow2 vmdk vhdx" },
 		{ 'h', "help", NULL, "this text" },
 		{ OPT_JSON, "json", NULL, "print what was done as JSON" },
-		{ 'O', "output-format", "FORMAT", "target: raw or vhd (default: by its name)", "raw vhd" },
+		{ 'O', "output-format", "FORMAT", "target: raw, vhd, qcow2, vmdk, vhdx (default: by its name)", "raw vhd qcow2 vmdk vhdx" },
 		{ 'p', "progress", NULL, "show progress, speed, and the time left" },
 		{ OPT_RAW_PARENT, "raw-parent", NULL, "allow a source that stands on a raw file" },
 		{ 't', "type", "TYPE", "target: fixed or dynamic (default dynamic)", "fixed dynamic" },
