@@ -112,6 +112,7 @@ struct vhd_params {
 	uint32_t block_size;		/* 0: 2 MiB */
 	const char *parent;		/* VHD_DIFF: path as it is to be recorded */
 	bool parent_raw;
+	bool parent_live;		/* the parent is being written to: whoever does will mark it */
 	bool preallocate;		/* VHD_RAW, VHD_FIXED: reserve the space now */
 	bool keep;			/* ... on a device: leave its contents, they will be overwritten */
 	uint32_t timestamp;		/* 0: now */
@@ -142,6 +143,19 @@ int vhd_mark_parent(const char *path, bool is_parent, struct vhd_error *err);
  * change: that the contents still fit is the caller's business.
  */
 int vhd_set_parent(const char *path, const char *parent, bool raw, struct vhd_error *err);
+
+/*
+ * A snapshot while @v is in use through the @n queues @q, all it has: they run
+ * empty, @v becomes read-only and @child goes on in its place. @child was
+ * created with parent_live, opened with VHD_O_OWN and has nothing written to
+ * it yet; its file is renamed to @disk. @snapshot is the name by which @v is
+ * known from then on (the caller has linked it), and the one recorded in
+ * @child. The caller owns the queues meanwhile: nobody submits or polls. On
+ * success 0: the queues and whoever had @v use @child, whose closing closes
+ * @v. Else -errno, and all is as it was.
+ */
+int vhd_branch(struct vhd *v, struct vhd *child, const char *disk, const char *snapshot, struct vhd_queue **q,
+	       unsigned int n, struct vhd_error *err);
 
 #define VHD_RESIZE_SHRINK	1u	/* what lies behind the new end may be lost */
 

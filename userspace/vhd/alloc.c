@@ -102,6 +102,15 @@ int alloc_find_gaps(struct vhd *v, uint64_t from)
 	return 0;
 }
 
+void alloc_forget(struct vhd *v)
+{
+	struct alloc *a = &v->alloc;
+
+	a->captured = a->cleared = a->grace = a->punched = a->punch_captured = a->usable = a->taken = a->freed;
+	if (!v->store->device && a->next < v->store->size)
+		a->next = round_up(v->store->size, PAGE_BYTES);
+}
+
 uint64_t alloc_data_end(const struct vhd *v, uint32_t sector)
 {
 	return (uint64_t)sector * VHD_SECTOR + v->bitmap_bytes + v->header.block_size;

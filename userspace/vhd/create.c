@@ -101,7 +101,7 @@ static int flat_make(struct store *s, const struct vhd_params *p, uint64_t size)
 	return ret ? ret : s->ops->sync(s);
 }
 
-int create_parent_find(const char *path, bool raw, struct edit_parent *found, struct vhd_error *err)
+int create_parent_find(const char *path, bool raw, unsigned int flags, struct edit_parent *found, struct vhd_error *err)
 {
 	const struct vhd *p;
 	struct vhd *parent;
@@ -109,7 +109,7 @@ int create_parent_find(const char *path, bool raw, struct edit_parent *found, st
 	int64_t mtime = 0;
 	int depth = 1, ret;
 
-	ret = vhd_open(path, VHD_O_RDONLY | VHD_O_RAW_PARENT | (raw ? VHD_O_RAW : 0), &parent, err);
+	ret = vhd_open(path, flags | VHD_O_RDONLY | VHD_O_RAW_PARENT | (raw ? VHD_O_RAW : 0), &parent, err);
 	if (ret)
 		return ret;
 	memset(found, 0, sizeof(*found));
@@ -139,12 +139,12 @@ static int parent_find(const struct vhd_params *p, struct vhd_header *h, uint64_
 	if (!p->parent)
 		return vhd_fail(err, EINVAL, "a differencing image needs a parent");
 	/* First, since this changes the parent's time. */
-	ret = p->parent_raw ? 0 : vhd_mark_parent(p->parent, true, err);
+	ret = p->parent_raw || p->parent_live ? 0 : vhd_mark_parent(p->parent, true, err);
 	/* What cannot be written to needs no mark. */
 	if (ret == -EROFS || ret == -EACCES || ret == -EPERM)
 		ret = 0;
 	if (!ret)
-		ret = create_parent_find(p->parent, p->parent_raw, &parent, err);
+		ret = create_parent_find(p->parent, p->parent_raw, p->parent_live ? VHD_O_NOLOCK | VHD_O_NOPARENT : 0, &parent, err);
 	if (ret)
 		return ret;
 	if (!*size)

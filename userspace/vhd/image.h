@@ -241,6 +241,8 @@ struct bitmap *bitmap_find(struct vhd *v, uint32_t block);
  */
 struct bitmap *bitmap_get(struct vhd *v, uint32_t block, struct vhd_queue *q,
 			  struct vhd_request *req);
+/* Starts reading the bitmap of @block, if it is not there and the queue has an operation for it. */
+void bitmap_ahead(struct vhd *v, uint32_t block, struct vhd_queue *q);
 /* A slot for a fresh block, all zeros; NULL: @req waits. */
 struct bitmap *bitmap_fresh(struct vhd *v, uint32_t block, struct vhd_queue *q,
 			    struct vhd_request *req);
@@ -259,6 +261,8 @@ void alloc_fini(struct vhd *v);
 int alloc_find_gaps(struct vhd *v, uint64_t from);
 /* A place for one block. Its bytes are zero unless the store is a device. */
 int alloc_place(struct vhd *v, uint32_t *sector);
+/* A footer has been written in: places on their way are left, new ones lie behind it. Nothing is in flight. */
+void alloc_forget(struct vhd *v);
 bool alloc_can_free(const struct vhd *v);
 void alloc_free(struct vhd *v, uint32_t sector);
 int alloc_enter(struct vhd *v);
@@ -306,6 +310,8 @@ void request_put(struct vhd_request *req, int error);
 int image_open_store(struct store *s, const char *name, unsigned int flags, struct vhd **out,
 		     struct vhd_error *err);
 int image_open_path(const char *path, unsigned int flags, struct vhd **out, struct vhd_error *err);
+/* Complete on stable storage as after closing, said to be a parent or not, and still open. Queues are empty. */
+int image_settle(struct vhd *v, bool is_parent);
 
 /* chain.c */
 int chain_open_parent(struct vhd *v, unsigned int flags, struct vhd_error *err);
@@ -373,7 +379,7 @@ int edit_repair(struct store *s, struct vhd_error *err);
 int create_uuid(uint8_t uuid[16]);
 struct vhd_geometry create_geometry(uint64_t size);
 /* What a child is to say of its parent; the parent must be there. */
-int create_parent_find(const char *parent, bool raw, struct edit_parent *found, struct vhd_error *err);
+int create_parent_find(const char *parent, bool raw, unsigned int flags, struct edit_parent *found, struct vhd_error *err);
 int create_on_store(struct store *s, const char *path, const struct vhd_params *params,
 		    struct vhd_error *err);
 

@@ -88,7 +88,7 @@ int vhd_set_parent(const char *path, const char *parent, bool raw, struct vhd_er
 	if (ret == -EROFS || ret == -EACCES)
 		ret = 0;
 	if (!ret && parent)
-		ret = create_parent_find(parent, raw, &found, err);
+		ret = create_parent_find(parent, raw, 0, &found, err);
 	if (!ret)
 		ret = store_file_open(path, 0, &s, err);
 	if (ret)

@@ -279,6 +279,52 @@ static int settle(struct vhd *v)
 	return write_footer(v, image_end(v));
 }
 
+static int settle_fixed(struct vhd *v)
+{
+	uint8_t raw[VHD_FOOTER_BYTES];
+	int ret = settle(v);
+
+	vhd_footer_encode(&v->footer, raw);
+	if (!ret)
+		ret = v->store->ops->pwrite(v->store, raw, sizeof(raw), v->store->size / VHD_SECTOR * VHD_SECTOR - VHD_FOOTER_BYTES);
+	return ret ? ret : v->store->ops->sync(v->store);
+}
+
+/* The copy at the start, and in the page that the table's first unit is written with. */
+static int write_copy(struct vhd *v)
+{
+	uint8_t raw[VHD_FOOTER_BYTES];
+	int ret;
+
+	if (!v->blocks)
+		return 0;
+	vhd_footer_encode(&v->footer, raw);
+	memcpy(v->head, raw, sizeof(raw));
+	ret = v->store->ops->pwrite(v->store, raw, sizeof(raw), 0);
+	return ret ? ret : v->store->ops->sync(v->store);
+}
+
+int image_settle(struct vhd *v, bool is_parent)
+{
+	int ret;
+
+	v->touched = true;
+	v->footer.hidden = is_parent;
+	ret = v->blocks ? settle(v) : settle_fixed(v);
+	if (!ret)
+		ret = write_copy(v);
+	if (ret)
+		v->footer.hidden = 0;
+	/* It may be written to again: everything as after opening it. */
+	if (v->blocks && !ret) {
+		v->footer_at = v->store->size - VHD_FOOTER_BYTES;
+		v->killed = false;
+		v->durable_size = v->footer_at;
+		alloc_forget(v);
+	}
+	return ret;
+}
+
 int vhd_close(struct vhd *v)
 {
 	int ret = 0;

@@ -51,6 +51,8 @@ struct store_ops {
 	int (*run)(struct store *s, uint64_t offset, uint64_t *length);
 	uint64_t (*allocated)(struct store *s);
 	void (*close)(struct store *s);
+	/* No more writes will come: lets readers have it too. NULL: nothing to be done. */
+	void (*share)(struct store *s);
 
 	int (*queue_create)(struct store *s, unsigned int depth, struct store_queue **out);
 	void (*queue_destroy)(struct store_queue *sq);

@@ -206,25 +206,6 @@ static void file_close(struct store *s)
 	free(f);
 }
 
-static const struct store_ops file_ops = {
-	.pread = store_file_pread,
-	.pwrite = file_pwrite,
-	.sync = file_sync,
-	.truncate = file_truncate,
-	.zero = file_zero,
-	.run = file_run,
-	.allocated = file_allocated,
-	.close = file_close,
-	.queue_create = store_aio_create,
-	.queue_destroy = store_aio_destroy,
-	.submit = store_aio_submit,
-	.kick = store_aio_kick,
-	.poll = store_aio_poll,
-	.wake = store_aio_wake,
-	.fd = store_aio_fd,
-	.wait = store_aio_wait,
-};
-
 static int lock_take(int fd, bool readonly)
 {
 	struct flock fl = {
@@ -236,6 +217,36 @@ static int lock_take(int fd, bool readonly)
 
 	return fcntl(fd, F_OFD_SETLK, &fl) ? -errno : 0;
 }
+
+/* A lock on byte 0 that is shared, in place of one on all of it. */
+static void file_share(struct store *s)
+{
+	struct flock rest = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = 1 };
+	int fd = store_file_of(s)->fd;
+
+	lock_take(fd, true);
+	fcntl(fd, F_OFD_SETLK, &rest);
+}
+
+static const struct store_ops file_ops = {
+	.pread = store_file_pread,
+	.pwrite = file_pwrite,
+	.sync = file_sync,
+	.truncate = file_truncate,
+	.zero = file_zero,
+	.run = file_run,
+	.allocated = file_allocated,
+	.close = file_close,
+	.share = file_share,
+	.queue_create = store_aio_create,
+	.queue_destroy = store_aio_destroy,
+	.submit = store_aio_submit,
+	.kick = store_aio_kick,
+	.poll = store_aio_poll,
+	.wake = store_aio_wake,
+	.fd = store_aio_fd,
+	.wait = store_aio_wait,
+};
 
 /* The sector size of the device that a file system lies on; 0: not known. */
 static unsigned int device_sector(dev_t dev)

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// LINK: userspace/vhd/*.c
+// LIBS: -laio -lcrypto
+/*
+ * Snapshots of an image that is in use: taken with writes in flight on two
+ * queues, again and again, each must hold what had been submitted until then
+ * and nothing later, and the disk goes on. One that fails leaves the disk as
+ * it was.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <lodge/vhd.h>
+
+#define DISK	(2u << 20)
+#define WRITES	24
+#define ROUNDS	6
+
+struct write {
+	struct vhd_request req;
+	struct iovec iov;
+	bool done;
+	uint8_t buf[40 * 512];
+};
+
+static char dir[64], disk[96];
+static uint8_t want[ROUNDS + 1][DISK];
+static uint32_t seed;
+
+static uint32_t rnd(uint32_t below)
+{
+	seed = seed * 1664525 + 1013904223;
+	return (seed >> 8) % below;
+}
+
+static const char *snapshot_name(int n)
+{
+	static char name[112];
+
+	snprintf(name, sizeof(name), "%s/s%d.vhd", dir, n);
+	return name;
+}
+
+static void write_done(struct vhd_request *req, int error)
+{
+	struct write *w = req->opaque;
+
+	ck_assert_int_eq(error, 0);
+	w->done = true;
+}
+
+/* Writes that do not overlap, submitted and left in flight. */
+static struct write *submit(struct vhd_queue **q, uint8_t *state)
+{
+	struct write *w = calloc(WRITES, sizeof(*w));
+	int i;
+
+	for (i = 0; i < WRITES; i++) {
+		uint32_t length = (1 + rnd(40)) * 512, at = i * (DISK / WRITES / 512) * 512 + rnd(40) * 512;
+		bool zero = rnd(5) == 0;
+
+		memset(w[i].buf, zero ? 0 : 1 + rnd(255), length);
+		memcpy(state + at, w[i].buf, length);
+		w[i].iov = (struct iovec){ w[i].buf, length };
+		w[i].req = (struct vhd_request){ .op = zero ? VHD_WRITE_ZEROES : VHD_WRITE, .offset = at, .length = length,
+						 .iov = zero ? NULL : &w[i].iov, .iovcnt = !zero, .flags = VHD_F_UNMAP,
+						 .done = write_done, .opaque = &w[i] };
+		vhd_submit(q[i & 1], &w[i].req);
+		if (rnd(3) == 0)
+			vhd_queue_kick(q[i & 1]);
+	}
+	return w;
+}
+
+static void written(struct write *w)
+{
+	int i;
+
+	for (i = 0; i < WRITES; i++)
+		ck_assert(w[i].done);
+	free(w);
+}
+
+static struct vhd *child_make(const char *temporary, const char *snapshot)
+{
+	struct vhd_params p = { .type = VHD_DIFF, .parent = snapshot, .parent_live = true, .block_size = 65536 };
+	struct vhd_error err;
+	struct vhd *child;
+
+	ck_assert_msg(!vhd_create(temporary, &p, &err), "%s", err.text);
+	ck_assert_msg(!vhd_open(temporary, VHD_O_OWN, &child, &err), "%s", err.text);
+	return child;
+}
+
+static void same(const char *path, const uint8_t *state)
+{
+	static uint8_t buf[DISK];
+	struct vhd_check c = { .bitmaps = true };
+	struct vhd_error err;
+	struct vhd_queue *q;
+	struct vhd *v;
+
+	ck_assert_msg(!vhd_open(path, VHD_O_RDONLY, &v, &err), "%s", err.text);
+	q = vhd_queue_create(v, 8);
+	ck_assert(!vhd_pread(q, buf, DISK, 0));
+	ck_assert_msg(!memcmp(buf, state, DISK), "%s has other contents", path);
+	vhd_queue_destroy(q);
+	ck_assert(!vhd_close(v));
+	ck_assert(!vhd_check(path, &c, &err));
+	ck_assert_msg(!c.corruptions && !c.leaks, "%s does not check clean", path);
+}
+
+static void begin(enum vhd_type type, struct vhd **v, struct vhd_queue **q)
+{
+	struct vhd_params p = { .type = type, .size = DISK, .block_size = type == VHD_FIXED ? 0 : 65536 };
+	struct vhd_error err;
+
+	strcpy(dir, "/dev/shm/lodge-branch-XXXXXX");
+	ck_assert(mkdtemp(dir));
+	snprintf(disk, sizeof(disk), "%s/disk.vhd", dir);
+	memset(want, 0, sizeof(want));
+	ck_assert(!vhd_create(disk, &p, &err));
+	ck_assert(!vhd_open(disk, 0, v, &err));
+	q[0] = vhd_queue_create(*v, 6);
+	q[1] = vhd_queue_create(*v, 16);
+}
+
+static void end(struct vhd *v, struct vhd_queue **q)
+{
+	vhd_queue_destroy(q[0]);
+	vhd_queue_destroy(q[1]);
+	ck_assert_int_eq(vhd_close(v), 0);
+}
+
+static void remove_all(int snapshots)
+{
+	while (snapshots--)
+		ck_assert(!unlink(snapshot_name(snapshots)));
+	ck_assert(!unlink(disk) && !rmdir(dir));
+}
+
+START_TEST(each_holds_what_was_submitted)
+{
+	struct vhd_queue *q[2];
+	struct vhd_error err;
+	char temporary[128];
+	struct vhd *v, *child;
+	struct write *w;
+	int i;
+
+	seed = 7 + _i;
+	begin(_i ? VHD_FIXED : VHD_DYNAMIC, &v, q);
+	snprintf(temporary, sizeof(temporary), "%s/t.vhd", dir);
+	for (i = 0; i < ROUNDS; i++) {
+		w = submit(q, want[i]);
+		ck_assert(!link(disk, snapshot_name(i)));
+		child = child_make(temporary, snapshot_name(i));
+		ck_assert_msg(!vhd_branch(v, child, disk, snapshot_name(i), q, 2, &err), "%s", err.text);
+		written(w);
+		v = child;
+		memcpy(want[i + 1], want[i], DISK);
+		/* Readers may have the snapshot at once, writers never. */
+		same(snapshot_name(i), want[i]);
+		ck_assert_int_lt(vhd_open(snapshot_name(i), 0, &child, &err), 0);
+	}
+	w = submit(q, want[ROUNDS]);
+	end(v, q);
+	written(w);
+	for (i = 0; i < ROUNDS; i++)
+		same(snapshot_name(i), want[i]);
+	same(disk, want[ROUNDS]);
+	remove_all(ROUNDS);
+}
+END_TEST
+
+START_TEST(one_that_fails_changes_nothing)
+{
+	struct vhd_queue *q[2];
+	struct vhd_error err;
+	char temporary[128];
+	struct vhd *v, *child, *other;
+	struct write *w;
+
+	seed = 70;
+	begin(VHD_DYNAMIC, &v, q);
+	snprintf(temporary, sizeof(temporary), "%s/t.vhd", dir);
+	w = submit(q, want[0]);
+	child = child_make(temporary, disk);
+	ck_assert_int_eq(vhd_branch(v, child, "/dev/shm/is/not/there", snapshot_name(0), q, 2, &err), -ENOENT);
+	ck_assert_msg(strstr(err.text, "/dev/shm/is/not/there"), "%s", err.text);
+	ck_assert(!vhd_close(child) && !unlink(temporary));
+	written(w);
+	ck_assert_int_lt(vhd_open(disk, 0, &other, &err), 0);
+	w = submit(q, want[0]);
+	end(v, q);
+	written(w);
+	same(disk, want[0]);
+	/* Not marked: it can be written to. */
+	ck_assert_msg(!vhd_open(disk, 0, &v, &err), "%s", err.text);
+	ck_assert(!vhd_close(v));
+	remove_all(0);
+}
+END_TEST
+
+START_TEST(a_stranger_is_no_child)
+{
+	struct vhd_params p = { .type = VHD_DYNAMIC, .size = DISK };
+	struct vhd_queue *q[2];
+	struct vhd_error err;
+	char temporary[128];
+	struct vhd *v, *child;
+
+	begin(VHD_DYNAMIC, &v, q);
+	snprintf(temporary, sizeof(temporary), "%s/t.vhd", dir);
+	ck_assert(!vhd_create(temporary, &p, &err));
+	ck_assert(!vhd_open(temporary, VHD_O_OWN, &child, &err));
+	ck_assert_int_eq(vhd_branch(v, child, disk, snapshot_name(0), q, 2, &err), -ESTALE);
+	ck_assert(!vhd_close(child) && !unlink(temporary));
+	end(v, q);
+	remove_all(0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("vhd_branch");
+	TCase *t = tcase_create("branch");
+	SRunner *r;
+	int bad;
+
+	tcase_set_timeout(t, 120);
+	tcase_add_loop_test(t, each_holds_what_was_submitted, 0, 2);
+	tcase_add_test(t, one_that_fails_changes_nothing);
+	tcase_add_test(t, a_stranger_is_no_child);
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_set_tap(r, "-");
+	srunner_run_all(r, CK_SILENT);
+	bad = srunner_ntests_failed(r);
+	srunner_free(r);
+	return bad != 0;
+}
