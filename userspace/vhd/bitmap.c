@@ -141,11 +141,39 @@ uint64_t bitmap_offset(const struct vhd *v, uint32_t sector, uint32_t *bytes)
 	return at + v->bitmap_bytes - PAGE_BYTES;
 }
 
+static void load(struct vhd *v, struct bitmap *b, uint32_t block, struct vhd_queue *q)
+{
+	struct vhd_io *vio = queue_io_get(q);
+
+	b->state = BITMAP_LOADING;
+	vio->kind = IO_BITMAP;
+	vio->image = v;
+	vio->bitmap = b;
+	vio->iov[0] = (struct iovec){ b->map, v->bitmap_bytes };
+	vio->io.store = v->store;
+	vio->io.op = STORE_READ;
+	vio->io.offset = (uint64_t)v->bat[block] * VHD_SECTOR;
+	vio->io.length = v->bitmap_bytes;
+	vio->io.iov = vio->iov;
+	vio->io.iovcnt = 1;
+	q->image->store->ops->submit(q->sq, &vio->io);
+}
+
+void bitmap_ahead(struct vhd *v, uint32_t block, struct vhd_queue *q)
+{
+	struct bitmap *b;
+
+	if (!q->idle || map_test(v->full, block) || bitmap_find(v, block))
+		return;
+	b = claim(v, block);
+	if (b)
+		load(v, b, block, q);
+}
+
 struct bitmap *bitmap_get(struct vhd *v, uint32_t block, struct vhd_queue *q,
 			  struct vhd_request *req)
 {
 	struct bitmap *b = bitmap_find(v, block);
-	struct vhd_io *vio;
 
 	if (b && b->state == BITMAP_VALID) {
 		b->used = true;
@@ -160,20 +188,8 @@ struct bitmap *bitmap_get(struct vhd *v, uint32_t block, struct vhd_queue *q,
 		wait_for_slot(v, q, req);
 		return NULL;
 	}
-	b->state = BITMAP_LOADING;
 	requests_add(&b->waiters, req);
-	vio = queue_io_get(q);
-	vio->kind = IO_BITMAP;
-	vio->image = v;
-	vio->bitmap = b;
-	vio->iov[0] = (struct iovec){ b->map, v->bitmap_bytes };
-	vio->io.store = v->store;
-	vio->io.op = STORE_READ;
-	vio->io.offset = (uint64_t)v->bat[block] * VHD_SECTOR;
-	vio->io.length = v->bitmap_bytes;
-	vio->io.iov = vio->iov;
-	vio->io.iovcnt = 1;
-	q->image->store->ops->submit(q->sq, &vio->io);
+	load(v, b, block, q);
 	return NULL;
 }
 

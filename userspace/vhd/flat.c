@@ -105,6 +105,20 @@ void flat_destroy(struct flat *f)
 	free(f);
 }
 
+/* One level's bitmap is on its way: let those of the levels below it come with it. */
+static void load_ahead(struct vhd_queue *q, struct flat *f, struct vhd *v, uint32_t block, unsigned int i)
+{
+	for (i = first_of(f, v, block, i + 1); i < f->count; i = first_of(f, v, block, i + 1)) {
+		struct vhd *p = f->level[i];
+
+		if (!p->blocks)
+			return;
+		pthread_mutex_lock(&p->lock);
+		bitmap_ahead(p, block, q);
+		pthread_mutex_unlock(&p->lock);
+	}
+}
+
 /* Fills the queue's buffer for @block. MAP_NOTHING: done. */
 static enum map_result levels_make(struct vhd_queue *q, struct flat *f, struct vhd *v, struct vhd_request *req,
 				   uint32_t block)
@@ -128,8 +142,10 @@ static enum map_result levels_make(struct vhd_queue *q, struct flat *f, struct v
 			}
 		}
 		pthread_mutex_unlock(&p->lock);
-		if (!full && !b)
+		if (!full && !b) {
+			load_ahead(q, f, v, block, i);
 			return MAP_WAIT;
+		}
 	}
 	return i == WALK && left ? MAP_DATA : MAP_NOTHING;
 }
