@@ -136,8 +136,8 @@ def deep_chain(b, row):
         b.img("clone", f"c{i - 1}.vhd", f"c{i}.vhd")
     b.img("convert", "c63.vhd", "flat.vhd")
     b.img("compare", "c63.vhd", "flat.vhd")
-    deep, flat = best(lambda: b.ours("c63.vhd", "read", 20000, 4096, 32, "random"),
-                      lambda: b.ours("flat.vhd", "read", 20000, 4096, 32, "random"))
+    deep, flat = best(lambda: b.ours("c63.vhd", "read", 60000, 4096, 32, "random"),
+                      lambda: b.ours("flat.vhd", "read", 60000, 4096, 32, "random"))
     return [row("vhd", "read-4k-64-deep", round(deep, 4), round(flat, 4), "flat, same engine", "s", 1.111)]
 
 
