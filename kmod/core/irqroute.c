@@ -19,8 +19,7 @@
 
 static struct lodge_irq_table *table_get(struct lodge_vm *vm)
 {
-	return srcu_dereference_check(vm->irq_table, &vm->irq_srcu,
-				      lockdep_is_held(&vm->irq_lock) || !kref_read(&vm->ref));
+	return srcu_dereference_check(vm->irq_table, &vm->irq_srcu, lockdep_is_held(&vm->irq_lock));
 }
 
 /* ---- using it ---- */
@@ -316,7 +315,8 @@ int lodge_irq_init(struct lodge_vm *vm)
 
 void lodge_irq_destroy(struct lodge_vm *vm)
 {
-	table_free(table_get(vm));
+	/* Nobody can reach the VM any more, or yet: its creation may have failed. */
+	table_free(rcu_dereference_protected(vm->irq_table, true));
 	RCU_INIT_POINTER(vm->irq_table, NULL);
 	cleanup_srcu_struct(&vm->irq_srcu);
 }

@@ -140,6 +140,11 @@ static int mitigated(int argc, char **argv, unsigned int expected)
 	guest_vcpu(&g, 0);
 	guest_start64(&g, 0, exits);
 	tap_ok(guest_run(&g, 0) == GUEST_DONE && rounds == 200, "a guest runs, with 200 exits");
+	if (expected && !symbol("untrain_ret", false)) {
+		tap_skip("what stands behind VMRUN", "this kernel is built without mitigations");
+		guest_destroy(&g);
+		return tap_done();
+	}
 	vmrun_at = symbol("svm_vmrun", true);
 	if (!vmrun_at || !read_text(vmrun_at, vmrun_text, sizeof(vmrun_text)))
 		tap_bail("svm_vmrun cannot be read through /proc/kcore");
