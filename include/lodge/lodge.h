@@ -85,6 +85,15 @@ int lodge_wait(const char *name, int timeout_ms, struct lodge_error *err);
  * if it has a driver for the balloon: lodge_info() tells.
  */
 int lodge_balloon(const char *name, uint64_t bytes, struct lodge_error *err);
+/* The file of the guest's disk number disk, from 0 on, as an absolute name. */
+int lodge_disk(const char *name, unsigned int disk, char *path, size_t room, struct lodge_error *err);
+/*
+ * Lets disk number disk go on in the image child, which was made for it and takes the disk's name; its contents until now
+ * stay as snapshot, a second name of the disk's file (both absolute). All or nothing. *pause_us: how long the disk stood
+ * still, or NULL.
+ */
+int lodge_snapshot(const char *name, unsigned int disk, const char *child, const char *snapshot, uint64_t *pause_us,
+		   struct lodge_error *err);
 int lodge_pause(const char *name, struct lodge_error *err);
 int lodge_resume(const char *name, struct lodge_error *err);
 /* The newest console output, up to 64 KiB. */

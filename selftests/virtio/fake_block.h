@@ -181,6 +181,19 @@ int block_queue_poll(struct block_queue *q)
 	return done;
 }
 
+/* Not a thing of this disk's. */
+int block_branch(struct block *b, struct block_queue *const *q, unsigned int n, const char *child, const char *snapshot,
+		 char **err)
+{
+	(void)b;
+	(void)q;
+	(void)n;
+	(void)child;
+	(void)snapshot;
+	*err = NULL;
+	return -EOPNOTSUPP;
+}
+
 void block_queue_destroy(struct block_queue *q)
 {
 	if (q)

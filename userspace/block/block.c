@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,8 @@ struct block {
 	struct block_spec spec;
 	struct vhd_info info;
 };
+
+#define BRANCH_QUEUES 64
 
 struct block_queue {
 	struct block *block;
@@ -77,6 +80,36 @@ int block_close(struct block *b)
 	ret = vhd_close(b->vhd);
 	free(b);
 	return ret;
+}
+
+int block_branch(struct block *b, struct block_queue *const *q, unsigned int n, const char *child,
+		 const char *snapshot, char **err)
+{
+	struct vhd_queue *queue[BRANCH_QUEUES];
+	struct vhd_error why;
+	char disk[PATH_MAX];
+	struct vhd *next;
+	unsigned int i;
+	int ret;
+
+	if (n > BRANCH_QUEUES)
+		return block_spec_fail(err, EINVAL, "the disk has more than %d queues", BRANCH_QUEUES);
+	for (i = 0; i < n; i++)
+		queue[i] = q[i]->vhd;
+	/* The name may have been given as a symbolic link, which is not to be replaced. */
+	if (!realpath(b->spec.path, disk))
+		return block_spec_fail(err, errno, "cannot find '%s': %s", b->spec.path, strerror(errno));
+	ret = vhd_open(child, VHD_O_OWN | (b->spec.buffered ? VHD_O_BUFFERED : 0), &next, &why);
+	if (ret)
+		return block_spec_fail(err, why.code, "%s", why.text);
+	ret = vhd_branch(b->vhd, next, disk, snapshot, queue, n, &why);
+	if (ret) {
+		vhd_close(next);
+		return block_spec_fail(err, why.code, "%s", why.text);
+	}
+	b->vhd = next;
+	vhd_get_info(next, &b->info);
+	return 0;
 }
 
 uint64_t block_capacity(const struct block *b)

@@ -99,7 +99,7 @@ uint32_t block_sector_size(const struct block *b);	/* logical, 512 */
 uint32_t block_physical_size(const struct block *b);	/* preferred alignment, bytes */
 uint32_t block_discard_granularity(const struct block *b);	/* bytes; 0: none */
 bool block_readonly(const struct block *b);
-const char *block_path(const struct block *b);
+const char *block_path(const struct block *b);		/* as given */
 const char *block_format(const struct block *b);	/* "raw", "vhd-dynamic", ... */
 /* A stable identity: @id gets 20 bytes, ASCII, zero padded (VIRTIO_BLK_T_GET_ID). */
 void block_serial(const struct block *b, char id[20]);
@@ -135,6 +135,17 @@ int block_queue_fd(const struct block_queue *q);
  * possible. Returns the number of requests that were completed. Never blocks.
  */
 int block_queue_poll(struct block_queue *q);
+
+/*
+ * A snapshot of a disk in use: its present contents stay behind as the image
+ * @snapshot (a link to the disk's file that the caller has made), and the
+ * disk goes on in @child, a fresh child of that, which takes the disk's name.
+ * @q: all @n queues of @b, which nobody uses meanwhile; requests in flight are
+ * done before. 0, or -errno and *@err, with the disk as it was; @child is then
+ * still there.
+ */
+int block_branch(struct block *b, struct block_queue *const *q, unsigned int n, const char *child,
+		 const char *snapshot, char **err);
 
 /* Requests submitted and not yet done. */
 unsigned int block_queue_inflight(const struct block_queue *q);

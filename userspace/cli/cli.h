@@ -21,6 +21,7 @@ extern const struct command list_command;
 extern const struct command log_command;
 extern const struct command pause_command;
 extern const struct command resume_command;
+extern const struct command snapshot_command;
 extern const struct command stop_command;
 /* From another part of the program. */
 extern const struct command run_command;

@@ -69,6 +69,8 @@ struct img_output {
 int img_output_begin(struct img_output *o, const char *path, bool force);
 int img_output_commit(struct img_output *o);
 void img_output_abort(struct img_output *o);
+/* Whether @name is @disk's second name: a snapshot was cut off between the two, and may go on. */
+bool img_snapshot_half(const char *disk, const char *name);
 /* From now on SIGINT, SIGTERM and SIGHUP only ask us to stop; img_output_begin() does it too. */
 void img_catch_signals(void);
 /* True once SIGINT, SIGTERM or SIGHUP has asked us to stop. */

@@ -44,8 +44,7 @@ static int try_exclusive(const char *path, unsigned int flags)
 	return 0;
 }
 
-/* Whether @name is @disk's second name: a snapshot was cut off here, and goes on. */
-static bool half_made(const char *disk, const char *name)
+bool img_snapshot_half(const char *disk, const char *name)
 {
 	struct stat a, b;
 
@@ -84,7 +83,7 @@ static int img_snapshot(const struct command *c, int argc, char **argv)
 		return ret - 1;
 	disk = a.words.word[0];
 	name = a.words.word[1];
-	resumed = half_made(disk, name);
+	resumed = img_snapshot_half(disk, name);
 	if (!resumed && !access(name, F_OK))
 		return print_error("'%s' exists already; choose another name for the snapshot", name);
 	ret = try_exclusive(disk, resumed ? VHD_O_INTERNAL : 0);

@@ -20,7 +20,7 @@
 #include "common/rundir.h"
 
 #define TIMEOUT_S 10
-#define LINE_ROOM 4096
+#define LINE_ROOM 32768		/* a file name, each byte perhaps escaped */
 
 int client_error(struct lodge_error *err, int code, const char *fmt, ...)
 {

@@ -173,6 +173,41 @@ int lodge_balloon(const char *name, uint64_t bytes, struct lodge_error *err)
 	return client_call(name, rq, NULL, err);
 }
 
+int lodge_disk(const char *name, unsigned int disk, char *path, size_t room, struct lodge_error *err)
+{
+	struct json_object *o;
+	char rq[80];
+	int r;
+
+	snprintf(rq, sizeof(rq), "{\"cmd\":\"disk\",\"disk\":%u}", disk);
+	r = client_call(name, rq, &o, err);
+	if (r < 0)
+		return r;
+	text_of(o, "path", path, room);
+	json_object_put(o);
+	return path[0] == '/' ? 0 : client_error(err, EPROTO, "guest %s does not say which file its disk is", name);
+}
+
+int lodge_snapshot(const char *name, unsigned int disk, const char *child, const char *snapshot, uint64_t *pause_us,
+		   struct lodge_error *err)
+{
+	struct json_object *rq = json_object_new_object(), *o;
+	int r;
+
+	json_object_object_add(rq, "cmd", json_object_new_string("snapshot"));
+	json_object_object_add(rq, "disk", json_object_new_int64(disk));
+	json_object_object_add(rq, "child", json_object_new_string(child));
+	json_object_object_add(rq, "snapshot", json_object_new_string(snapshot));
+	r = client_call(name, json_object_to_json_string_ext(rq, JSON_C_TO_STRING_PLAIN), &o, err);
+	json_object_put(rq);
+	if (r < 0)
+		return r;
+	if (pause_us)
+		*pause_us = number_of(o, "pause_us");
+	json_object_put(o);
+	return 0;
+}
+
 int lodge_wait(const char *name, int timeout_ms, struct lodge_error *err)
 {
 	struct timespec nap = { 0, 50000000 };

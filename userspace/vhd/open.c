@@ -294,14 +294,12 @@ static int settle_fixed(struct vhd *v)
 static int write_copy(struct vhd *v)
 {
 	uint8_t raw[VHD_FOOTER_BYTES];
-	int ret;
 
 	if (!v->blocks)
 		return 0;
 	vhd_footer_encode(&v->footer, raw);
 	memcpy(v->head, raw, sizeof(raw));
-	ret = v->store->ops->pwrite(v->store, raw, sizeof(raw), 0);
-	return ret ? ret : v->store->ops->sync(v->store);
+	return v->store->ops->pwrite(v->store, raw, sizeof(raw), 0);
 }
 
 int image_settle(struct vhd *v, bool is_parent)
@@ -310,9 +308,10 @@ int image_settle(struct vhd *v, bool is_parent)
 
 	v->touched = true;
 	v->footer.hidden = is_parent;
-	ret = v->blocks ? settle(v) : settle_fixed(v);
+	/* Stable with the first sync on the way to the trailing footer, before which the copy is what counts. */
+	ret = write_copy(v);
 	if (!ret)
-		ret = write_copy(v);
+		ret = v->blocks ? settle(v) : settle_fixed(v);
 	if (ret)
 		v->footer.hidden = 0;
 	/* It may be written to again: everything as after opening it. */

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "virtio/iothread.h"
 
@@ -516,6 +517,42 @@ struct virtio_dev *virtio_blk_create(struct board *board, struct block *block, c
 		return NULL;
 	}
 	return &disk->dev;
+}
+
+/* Whoever holds a queue's lock serves it: with all of them nobody else submits, completes or sleeps on a request. */
+int virtio_blk_branch(struct virtio_dev *dev, const char *child, const char *snapshot, u64 *pause_ns, struct err *e)
+{
+	struct virtio_blk *disk = from_dev(dev);
+	struct block_queue **q = calloc(disk->num_queues, sizeof(*q));
+	struct timespec from, to;
+	char *why = NULL;
+	unsigned int i;
+	int r;
+
+	if (!q)
+		return err_set(e, ENOMEM, "out of memory");
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	for (i = 0; i < disk->num_queues; i++) {
+		q[i] = disk->queue[i].block;
+		pthread_mutex_lock(&disk->queue[i].vq->lock);
+	}
+	r = block_branch(disk->block, q, disk->num_queues, child, snapshot, &why);
+	for (i = 0; i < disk->num_queues; i++) {
+		struct blk_queue *bq = &disk->queue[i];
+
+		queue_settle(bq);
+		/* The pool may have been empty when the ring was looked at last. */
+		if (bq->vq->running)
+			virtio_queue_rekick(bq->vq);
+		pthread_mutex_unlock(&bq->vq->lock);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	*pause_ns = (to.tv_sec - from.tv_sec) * 1000000000LL + to.tv_nsec - from.tv_nsec;
+	free(q);
+	if (r < 0)
+		r = err_set(e, -r, "%s", why ? why : strerror(-r));
+	free(why);
+	return r;
 }
 
 void virtio_blk_stats(struct virtio_dev *dev, struct virtio_blk_stats *stats)

@@ -24,6 +24,11 @@ struct virtio_blk_stats {
  */
 struct virtio_dev *virtio_blk_create(struct board *board, struct block *block, const struct virtio_blk_opts *opts,
 				     struct err *e);
+/*
+ * block_branch() on the running disk: its queues stand still meanwhile, requests wait in the rings. Any thread but the
+ * disk's own. *pause_ns: for how long. 0, or -errno with *e set and nothing changed.
+ */
+int virtio_blk_branch(struct virtio_dev *dev, const char *child, const char *snapshot, u64 *pause_ns, struct err *e);
 void virtio_blk_stats(struct virtio_dev *dev, struct virtio_blk_stats *stats);
 
 #endif

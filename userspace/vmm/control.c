@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <lodge/lodge.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -23,7 +24,7 @@
 #include "virtio/virtio_balloon.h"
 
 #define CLIENTS 16
-#define LINE_MAX_LEN 1024
+#define LINE_MAX_LEN 16384	/* two file names, each byte perhaps escaped */
 #define LOG_ROOM (64 * 1024)
 #define BALLOON_LEAST (16 * MIB)	/* less, and the guest only fights for its life */
 
@@ -248,6 +249,65 @@ static void do_balloon(struct client *cl, struct json_object *rq)
 	answer(cl, ok());
 }
 
+/* Absolute names only: ours and the client's working directories differ. */
+static const char *file_of(struct json_object *rq, const char *key)
+{
+	struct json_object *v;
+	const char *s;
+
+	if (!json_object_object_get_ex(rq, key, &v) || !json_object_is_type(v, json_type_string))
+		return NULL;
+	s = json_object_get_string(v);
+	return s[0] == '/' && strlen(s) < PATH_MAX && strlen(s) == (size_t)json_object_get_string_len(v) ? s : NULL;
+}
+
+/* Which of the guest's disks is meant; below 0 after a refusal. */
+static int disk_of(struct client *cl, struct json_object *rq)
+{
+	struct json_object *v;
+	s64 n = -1;
+
+	if (json_object_object_get_ex(rq, "disk", &v) && json_object_is_type(v, json_type_int))
+		n = json_object_get_int64(v);
+	if (n >= 0 && n < devices_disks(cl->c->devices))
+		return n;
+	refuse(cl, EINVAL, "the guest has no disk of this number");
+	return -1;
+}
+
+static void do_disk(struct client *cl, struct json_object *rq)
+{
+	int n = disk_of(cl, rq);
+	struct json_object *o;
+
+	if (n < 0)
+		return;
+	o = ok();
+	json_object_object_add(o, "path", json_object_new_string(devices_disk_path(cl->c->devices, n)));
+	answer(cl, o);
+}
+
+static void do_snapshot(struct client *cl, struct json_object *rq)
+{
+	const char *child = file_of(rq, "child"), *snapshot = file_of(rq, "snapshot");
+	struct err e = ERR_INIT;
+	struct json_object *o;
+	int n = disk_of(cl, rq);
+	u64 pause_ns;
+
+	if (n < 0)
+		return;
+	if (!child || !snapshot) {
+		refuse(cl, EINVAL, "child and snapshot must be absolute names of files");
+	} else if (devices_disk_branch(cl->c->devices, n, child, snapshot, &pause_ns, &e) < 0) {
+		refuse(cl, e.code, e.msg);
+	} else {
+		o = ok();
+		json_object_object_add(o, "pause_us", json_object_new_int64(pause_ns / 1000));
+		answer(cl, o);
+	}
+}
+
 static unsigned int number_of(struct json_object *rq, const char *key)
 {
 	struct json_object *v;
@@ -278,7 +338,8 @@ static const struct {
 	{ "info", do_info },	 { "stop", do_stop }, { "kill", do_kill },
 	{ "pause", do_pause },	 { "log", do_log },   { "resume", do_resume },
 	{ "console", do_console }, { "resize", do_resize },
-	{ "balloon", do_balloon },
+	{ "balloon", do_balloon }, { "disk", do_disk },
+	{ "snapshot", do_snapshot },
 };
 
 static void serve_line(struct client *cl, const char *line)

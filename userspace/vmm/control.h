@@ -7,6 +7,9 @@
  *   {"cmd":"kill"}                   ends the process
  *   {"cmd":"pause"} {"cmd":"resume"}
  *   {"cmd":"resize","cols":C,"rows":R}
+ *   {"cmd":"disk","disk":N} answers with "path", the file of that disk
+ *   {"cmd":"snapshot","disk":N,"child":FILE,"snapshot":FILE} lets the disk go on in the child, which takes its
+ *	name; answers with "pause_us". See lodge_snapshot()
  *   {"cmd":"balloon","memory":BYTES} asks the guest to make do with that much
  *   {"cmd":"log"}                    {"ok":true,"length":N}, then N bytes
  *   {"cmd":"console"}                {"ok":true}, then the console both ways

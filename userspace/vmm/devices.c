@@ -38,6 +38,8 @@ struct devices {
 	devices_exec_fn *exec;
 	void *ctx;
 	struct block *block[RUN_DISKS_MAX];
+	struct virtio_dev *disk[RUN_DISKS_MAX];
+	char *path[RUN_DISKS_MAX];
 	unsigned int blocks;
 };
 
@@ -187,10 +189,12 @@ static int add_disk(struct devices *d, const char *spec, struct err *e)
 
 	if (!b)
 		return -EIO;
+	d->path[d->blocks] = realpath(block_path(b), NULL);
 	d->block[d->blocks++] = b;
 	opts.queues = d->o->cpus < 4 ? d->o->cpus : 4;
 	opts.flags = ring_flags(d->o);
-	return virtio_blk_create(d->board, b, &opts, e) ? 0 : -EIO;
+	d->disk[d->blocks - 1] = virtio_blk_create(d->board, b, &opts, e);
+	return d->disk[d->blocks - 1] ? 0 : -EIO;
 }
 
 /* ---- life ---- */
@@ -240,6 +244,8 @@ void devices_destroy(struct devices *d)
 	serial_destroy(d->com2);
 	for (i = 0; i < d->blocks; i++)
 		block_close(d->block[i]);
+	for (i = 0; i < d->blocks; i++)
+		free(d->path[i]);
 	merge_fini(&d->merge);
 	free(d);
 }
@@ -283,6 +289,22 @@ void devices_console_drained(struct devices *d)
 struct virtio_dev *devices_balloon(struct devices *d)
 {
 	return d->balloon;
+}
+
+unsigned int devices_disks(const struct devices *d)
+{
+	return d->blocks;
+}
+
+const char *devices_disk_path(const struct devices *d, unsigned int n)
+{
+	return d->path[n] ? d->path[n] : block_path(d->block[n]);
+}
+
+int devices_disk_branch(struct devices *d, unsigned int n, const char *child, const char *snapshot, u64 *pause_ns,
+			struct err *e)
+{
+	return virtio_blk_branch(d->disk[n], child, snapshot, pause_ns, e);
 }
 
 void devices_input_ready(struct devices *d)

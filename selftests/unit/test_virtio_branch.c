@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// LINK: userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
+// LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_blk.c
+// LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/irq.c userspace/board/mem.c
+// LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c userspace/common/thread.c
+// LINK: userspace/block/*.c userspace/vhd/*.c
+// LIBS: -laio -lcrypto
+/*
+ * test_virtio_branch.c: snapshots of a disk while a guest's driver uses both its queues: no request is lost or answered
+ * twice, each snapshot holds what was flushed before it, and the disk goes on with all of its contents.
+ */
+#include <linux/virtio_blk.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "../virtio/fake_board.h"
+#include "virtio/virtio_blk.h"
+
+#define DISK (8u << 20)
+#define SNAPSHOTS 5
+#define BATCH 20		/* of three descriptors, in a ring of 64 */
+#define V1 (1ULL << VIRTIO_F_VERSION_1)
+
+static struct gdev g;
+static struct block *disk;
+static struct virtio_dev *dev;
+static char dir[64], path[96];
+static u32 flushed;			/* atomic: the round that is on the platter */
+static bool over;			/* atomic */
+static u32 before[SNAPSHOTS];
+
+static const char *snapshot_name(unsigned int n)
+{
+	static char name[112];
+
+	snprintf(name, sizeof(name), "%s/s%u.vhd", dir, n);
+	return name;
+}
+
+/* A batch of requests on queue q; each must come back once, and well. */
+static void batch(unsigned int q, u32 type, u32 round)
+{
+	unsigned int n = type == VIRTIO_BLK_T_FLUSH ? 1 : BATCH, k;
+	u32 len;
+
+	for (k = 0; k < n; k++) {
+		u64 at = FB_BUF + 0x100000 * q + 0x1000 * k;
+		u64 sector = type == VIRTIO_BLK_T_FLUSH ? 0 : (u64)(2 * k + q) * 300;
+		struct virtio_blk_outhdr hdr = { type, 0, sector };
+		bool in = type == VIRTIO_BLK_T_IN;
+		struct drv_seg s[3] = { { at, 16, false }, { at + 0x200, 512, in }, { at + 0x400, 1, true } };
+
+		memcpy(fb_at(at, 16), &hdr, 16);
+		if (!in)
+			memset(fb_at(at + 0x200, 512), 0, 512);
+		if (!in)
+			memcpy(fb_at(at + 0x200, 4), &round, 4);
+		*(u8 *)fb_at(at + 0x400, 1) = 0xaa;
+		if (type == VIRTIO_BLK_T_FLUSH)
+			s[1] = s[2];
+		ck_assert_int_ge(drv_add(&g.drv[q], s, type == VIRTIO_BLK_T_FLUSH ? 2 : 3, false), 0);
+	}
+	g_kick(&g, q);
+	for (k = 0; k < n; k++)
+		ck_assert_msg(g_wait(&g, q, &len) >= 0, "round %u: request %u was not answered", round, k);
+	for (k = 0; k < n; k++) {
+		u64 at = FB_BUF + 0x100000 * q + 0x1000 * k;
+		u32 value;
+
+		ck_assert_uint_eq(*(u8 *)fb_at(at + 0x400, 1), VIRTIO_BLK_S_OK);
+		memcpy(&value, fb_at(at + 0x200, 4), 4);
+		ck_assert_uint_eq(value, type == VIRTIO_BLK_T_FLUSH ? value : round);
+	}
+}
+
+static void *take_snapshots(void *arg)
+{
+	char temporary[112];
+	unsigned int i;
+	u64 ns;
+
+	snprintf(temporary, sizeof(temporary), "%s/t.vhd", dir);
+	for (i = 0; i < SNAPSHOTS; i++) {
+		struct vhd_params p = { .type = VHD_DIFF, .parent = snapshot_name(i), .parent_live = true };
+		u32 was = __atomic_load_n(&flushed, __ATOMIC_ACQUIRE);
+		struct err e = ERR_INIT;
+		struct vhd_error err;
+
+		while (__atomic_load_n(&flushed, __ATOMIC_ACQUIRE) < was + 3)
+			usleep(100);
+		ck_assert(!link(path, snapshot_name(i)));
+		ck_assert_msg(!vhd_create(temporary, &p, &err), "%s", err.text);
+		before[i] = __atomic_load_n(&flushed, __ATOMIC_ACQUIRE);
+		ck_assert_msg(!virtio_blk_branch(dev, temporary, snapshot_name(i), &ns, &e), "%s", e.msg);
+		printf("# snapshot %u after round %u: the disk stood still for %llu us\n", i, before[i],
+		       (unsigned long long)ns / 1000);
+	}
+	__atomic_store_n(&over, true, __ATOMIC_RELEASE);
+	return arg;
+}
+
+static u32 value_in(const char *name, u64 sector)
+{
+	struct vhd_error err;
+	struct vhd_queue *q;
+	u8 buf[512];
+	struct vhd *v;
+	u32 value;
+
+	ck_assert_msg(!vhd_open(name, VHD_O_RDONLY | VHD_O_NOLOCK, &v, &err), "%s", err.text);
+	q = vhd_queue_create(v, 2);
+	ck_assert(!vhd_pread(q, buf, 512, sector * 512));
+	vhd_queue_destroy(q);
+	vhd_close(v);
+	memcpy(&value, buf, 4);
+	return value;
+}
+
+START_TEST(snapshots_hold_what_was_flushed)
+{
+	struct vhd_params p = { .type = VHD_DYNAMIC, .size = DISK, .block_size = 65536 };
+	struct virtio_blk_opts opts = { .queues = 2, .queue_size = 64, .flags = VIRTIO_OPT_PACKED };
+	struct err e = ERR_INIT;
+	struct vhd_error err;
+	pthread_t t;
+	u32 round;
+
+	strcpy(dir, "/var/tmp/lodge-branch-XXXXXX");
+	ck_assert(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/disk.vhd", dir);
+	ck_assert_msg(!vhd_create(path, &p, &err), "%s", err.text);
+	disk = block_open(path, 0, NULL);
+	ck_assert(disk);
+	fb_init();
+	dev = virtio_blk_create(&fb.board, disk, &opts, &e);
+	ck_assert_msg(dev, "%s", e.msg);
+	fb_run();
+	g_probe(&g, 1);
+	ck_assert(g_negotiate(&g, V1 | 1ULL << VIRTIO_BLK_F_FLUSH | (_i ? 1ULL << VIRTIO_F_RING_PACKED : 0)));
+	g_queues(&g, 2);
+	g_driver_ok(&g);
+	pthread_create(&t, NULL, take_snapshots, NULL);
+	for (round = 1; !__atomic_load_n(&over, __ATOMIC_ACQUIRE); round++) {
+		batch(0, VIRTIO_BLK_T_OUT, round);
+		batch(1, VIRTIO_BLK_T_OUT, round);
+		batch(0, VIRTIO_BLK_T_FLUSH, round);
+		__atomic_store_n(&flushed, round, __ATOMIC_RELEASE);
+		batch(1, VIRTIO_BLK_T_IN, round);
+		batch(0, VIRTIO_BLK_T_IN, round);
+	}
+	pthread_join(t, NULL);
+	g_fini(&g);
+	fb_fini();
+	ck_assert_int_eq(block_close(disk), 0);
+	for (unsigned int k = 0; k < 2 * BATCH; k++) {
+		for (unsigned int i = 0; i < SNAPSHOTS; i++) {
+			u32 value = value_in(snapshot_name(i), k * 300);
+
+			ck_assert_msg(value >= before[i] && value < round, "snapshot %u has round %u, %u was flushed", i, value,
+				      before[i]);
+		}
+		ck_assert_uint_eq(value_in(path, k * 300), round - 1);
+	}
+	for (unsigned int i = 0; i < SNAPSHOTS; i++)
+		unlink(snapshot_name(i));
+	ck_assert(!unlink(path) && !rmdir(dir));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("virtio_branch");
+	TCase *t = tcase_create("branch");
+	SRunner *r;
+	int bad;
+
+	tcase_set_timeout(t, 240);
+	tcase_add_loop_test(t, snapshots_hold_what_was_flushed, 0, 2);
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_set_tap(r, "-");
+	srunner_run_all(r, CK_SILENT);
+	bad = srunner_ntests_failed(r);
+	srunner_free(r);
+	return bad != 0;
+}
