@@ -360,7 +360,7 @@ static enum install_result fault_meet_leaf(struct fault *f, u64 *ptep, u64 old, 
 	}
 	if (cmpxchg64(ptep, old, 0) != old)
 		return INSTALL_RETRY;
-	stage2_count(f->s, level, -1);
+	stage2_removed(f->s, level);
 	return INSTALL_FLUSH;
 }
 

@@ -12,6 +12,9 @@
  * table had it while no invalidation was in progress.  invalidate_begin() counts itself in and zaps; invalidate_end() moves
  * invalidate_seq on and counts itself out; a fault that looked at the host before end() sees the moved sequence number, or
  * the count, when it takes the lock to install what it found (fault.c).
+ *
+ * Whoever removes a leaf flushes after the lock is released.  In between, an invalidation finds nothing to remove, and yet a
+ * processor may know the page: it compares the count of removals with what the last complete flush saw, and flushes too.
  */
 #include "x86/mmu/stage2.h"
 
@@ -46,6 +49,12 @@ void stage2_count(struct stage2 *s, unsigned int level, long n)
 
 	if (n)
 		stage2_stat(level == 1 ? &st->pages_4k : level == 2 ? &st->pages_2m : &st->pages_1g, n);
+}
+
+void stage2_removed(struct stage2 *s, unsigned int level)
+{
+	atomic64_inc(&s->removals);
+	stage2_count(s, level, -1);
 }
 
 u64 *stage2_table_alloc(struct stage2 *s)
@@ -135,12 +144,17 @@ void stage2_destroy(struct stage2 *s)
 
 void stage2_flush(struct stage2 *s, bool may_sleep)
 {
+	s64 seen, done;
 	LIST_HEAD(old);
 
 	write_lock(&s->lock);
 	list_splice_init(&s->detached, &old);
+	seen = atomic64_read(&s->removals);
 	write_unlock(&s->lock);
 	lodge_request_all(s->vm, LODGE_REQ_TLB_FLUSH, true);
+	done = atomic64_read(&s->flushed);
+	while (done < seen && !atomic64_try_cmpxchg(&s->flushed, &done, seen))
+		;
 	stage2_stat(&s->vm->stats.remote_tlb_flush, 1);
 	stage2_free_list(s, &old, may_sleep);
 }
@@ -177,6 +191,8 @@ bool stage2_zap_locked(struct stage2 *s, gfn_t start, gfn_t end)
 		it.old = 0;
 		flush = true;
 	}
+	if (flush)
+		atomic64_inc(&s->removals);
 	return flush;
 }
 
@@ -251,6 +267,8 @@ void lodge_arch_invalidate_begin(struct lodge_vm *vm, hva_t start, hva_t end, bo
 			write_lock(&s->lock);
 		}
 	}
+	/* Somebody else removed it, and has not flushed yet? */
+	flush |= atomic64_read(&s->removals) != atomic64_read(&s->flushed);
 	write_unlock(&s->lock);
 	if (flush) {
 		stage2_stat(&vm->stats.mmu_notifier_invalidate, 1);

@@ -9,6 +9,7 @@
 #ifndef LODGE_X86_MMU_STAGE2_H
 #define LODGE_X86_MMU_STAGE2_H
 
+#include <linux/atomic.h>
 #include <linux/list.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -60,6 +61,8 @@ struct stage2 {
 	unsigned int levels, max_leaf_level;	/* as this host has them */
 	u64 me_mask;				/* the host's memory-encryption bit, in every entry that refers to RAM */
 	struct list_head detached;		/* under lock: tables that only a stale TLB may still reach */
+	atomic64_t removals;			/* grows under lock with what was removed: a flush is due */
+	atomic64_t flushed;			/* what removals was when the last complete flush began */
 };
 
 #define STAGE2_READ	1
@@ -106,5 +109,8 @@ void stage2_table_free(struct stage2 *s, u64 *table);
 
 /* Leaves of @level (1, 2, 3) came (n > 0) or went; counters for the statistics, any context. */
 void stage2_count(struct stage2 *s, unsigned int level, long n);
+
+/* The caller, who holds lock, has removed a leaf of @level; it owes a stage2_flush(). */
+void stage2_removed(struct stage2 *s, unsigned int level);
 
 #endif

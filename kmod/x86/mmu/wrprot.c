@@ -187,7 +187,7 @@ void lodge_arch_dirty_protect(struct lodge_vm *vm, const struct lodge_memslot *s
 		if (it.level > 1) {
 			/* A fault that began before logging did: the pages come back one by one. */
 			if (cmpxchg64(it.ptep, it.old, 0) == it.old)
-				stage2_count(s, it.level, -1);
+				stage2_removed(s, it.level);
 			it.old = 0;
 		} else if (mask & (1ul << (it.gfn - first))) {
 			wrprot_leaf(s, it.ptep, it.old);
