@@ -91,7 +91,8 @@ check-debug: packages-debug
 
 MODEL	?= corei7_skylake_x
 check-vmx: packages-check packages-bochs
-	@selftests/run --bochs $(MODEL) --node lodge --json $(BUILD)/check-vmx.json $(or $(SUITE),svm vm)
+	@selftests/run --bochs $(MODEL) --node lodge --json $(BUILD)/check-vmx.json $(or $(SUITE),svm vm); rc=$$?; \
+	[ -n "$(SUITE)" ] || selftests/run --json $(BUILD)/check-vmx-models.json vmx || rc=1; exit $$rc
 
 # One pattern with blanks in it, or none.
 check-clients: packages-clients all module-cloud

@@ -4,8 +4,8 @@
  *
  * VT-x belongs to whoever set CR4.VMXE.  We take it with the first VM and give it back with the last; finding the bit set already
  * means that another hypervisor is at work, and we keep our hands off.  A CPU in VMX operation blocks INIT, so a crash kernel
- * could not start it: the kernel's emergency paths call us to leave (one hypervisor can be registered there, which is why the
- * module does not load beside kvm_intel).
+ * could not start it: the kernel's emergency paths call us to leave.  One hypervisor can be registered there, and the kernel
+ * warns of a second, so kvm_intel and we are never loaded at the same time: whoever comes second is told EBUSY.
  *
  * A VMCS is active on one CPU at a time, which may keep any part of it to itself until VMCLEAR.  Each CPU has a list of
  * those that are active on it, so that a CPU that goes offline, or crashes, can write them all back.
@@ -13,7 +13,10 @@
 #include <linux/cpu.h>
 #include <linux/gfp.h>
 #include <linux/kernel.h>
+#include <linux/kobject.h>
 #include <linux/module.h>
+#include <linux/notifier.h>
+#include <linux/string.h>
 #include <asm/io.h>
 #include <asm/msr.h>
 #include <asm/processor.h>
@@ -21,6 +24,8 @@
 #include <asm/tlbflush.h>
 
 #include "x86/vmx/vmx.h"
+
+#define OTHER	"kvm_intel"
 
 DEFINE_PER_CPU(struct vmx_cpu, vmx_cpu);
 
@@ -74,6 +79,53 @@ static int vmx_alloc_regions(void)
 	return 0;
 }
 
+/* ---- the other hypervisor ---- */
+
+static int vmx_module_event(struct notifier_block *nb, unsigned long state, void *data)
+{
+	const struct module *mod = data;
+
+	if (state != MODULE_STATE_COMING || strcmp(mod->name, OTHER))
+		return NOTIFY_DONE;
+	pr_err("lodge: " OTHER " cannot be loaded beside lodge: rmmod lodge first\n");
+	return notifier_from_errno(-EBUSY);
+}
+
+static struct notifier_block vmx_module_notifier = { .notifier_call = vmx_module_event };
+
+static bool vmx_other_loaded(void)
+{
+	struct kobject *other = kset_find_obj(THIS_MODULE->mkobj.kobj.kset, OTHER);
+
+	kobject_put(other);
+	return other;
+}
+
+/* From here to vmx_admit_other() the kernel's emergency paths are ours alone. */
+static int vmx_exclude_other(void)
+{
+	int r = register_module_notifier(&vmx_module_notifier);
+
+	if (r)
+		return r;
+	/* The notifier first: what it does not see is in sysfs already. */
+	if (vmx_other_loaded()) {
+		unregister_module_notifier(&vmx_module_notifier);
+		pr_err("lodge: " OTHER " is loaded: rmmod " OTHER " first\n");
+		return -EBUSY;
+	}
+	cpu_emergency_register_virt_callback(vmx_emergency);
+	return 0;
+}
+
+static void vmx_admit_other(void)
+{
+	cpu_emergency_unregister_virt_callback(vmx_emergency);
+	unregister_module_notifier(&vmx_module_notifier);
+}
+
+/* ---- init and exit ---- */
+
 static int vmx_init(void)
 {
 	int r = vmx_caps_read();
@@ -82,17 +134,18 @@ static int vmx_init(void)
 		return r;
 	r = vmx_alloc_regions();
 	r = r ?: vmx_life_init();
+	r = r ?: vmx_exclude_other();
 	if (r) {
+		vmx_life_exit();
 		vmx_free_regions();
 		return r;
 	}
-	cpu_emergency_register_virt_callback(vmx_emergency);
 	return 0;
 }
 
 static void vmx_exit(void)
 {
-	cpu_emergency_unregister_virt_callback(vmx_emergency);
+	vmx_admit_other();
 	vmx_life_exit();
 	vmx_free_regions();
 }
