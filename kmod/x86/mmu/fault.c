@@ -24,7 +24,8 @@
  * Where that would mean to wait, a guest that knows asynchronous page faults is given something else to do (x86/apf.c).
  *
  * The size of a leaf is the largest that the host maps the page with, that lies within the slot, and that guest and host
- * addresses are aligned alike for.  While the slot's writes are logged it is 4 KiB.
+ * addresses are aligned alike for.  While the slot's writes are logged it is 4 KiB; so is code where large pages may not be
+ * executable.
  *
  * Around a 4 KiB fault the present neighbours of a small aligned window are installed as well, without their accessed bit:
  * a fault costs about a hundred times what one more entry does.  Neighbours are never made writable in a logged slot.
@@ -243,6 +244,8 @@ static void fault_choose_level(struct fault *f)
 {
 	unsigned int level = min(f->host.level, f->s->max_leaf_level);
 
+	if (f->s->fmt->nx_huge && (f->access & STAGE2_EXEC))
+		level = 1;
 	while (level > 1 && !fault_block_fits(f, level))
 		level--;
 	f->host_level = level;
@@ -265,13 +268,13 @@ static bool fault_stale(const struct fault *f)
 	return s->invalidate_seq != f->seq;
 }
 
-/* The bits that every leaf of the slot has, besides address and rights. */
-static u64 fault_leaf_bits(const struct fault *f)
+/* The bits that every leaf of the slot at @level has, besides address and write rights. */
+static u64 fault_leaf_bits(const struct fault *f, unsigned int level)
 {
 	const struct stage2_format *fmt = f->s->fmt;
 	u64 e = f->host.mmio ? fmt->mmio_leaf_bits : fmt->leaf_bits | f->s->me_mask;
 
-	return e | fmt->read | (fmt->exec_inverted ? 0 : fmt->exec);
+	return e | fmt->read | (fmt->exec_inverted || (level > 1 && fmt->nx_huge) ? 0 : fmt->exec);
 }
 
 /* The bits of a leaf that the host lets us write to. */
@@ -286,7 +289,7 @@ static u64 fault_leaf(const struct fault *f, unsigned int level)
 {
 	u64 e = (f->host.pfn & ~(walk_pages(level) - 1)) << PAGE_SHIFT;
 
-	e |= fault_leaf_bits(f);
+	e |= fault_leaf_bits(f, level);
 	if (level > 1)
 		e |= f->s->fmt->leaf;
 	if (f->host.writable)
@@ -297,6 +300,8 @@ static u64 fault_leaf(const struct fault *f, unsigned int level)
 static bool leaf_allows(const struct stage2_format *fmt, u64 e, unsigned int access)
 {
 	if ((access & STAGE2_WRITE) && !(e & fmt->write))
+		return false;
+	if ((access & STAGE2_EXEC) && !(e & fmt->exec) != fmt->exec_inverted)
 		return false;
 	return e & fmt->read;
 }
@@ -309,7 +314,7 @@ static void fault_around(const struct fault *f, u64 *ptep)
 	gfn_t first = f->gfn - at;
 	unsigned int i = max_t(s64, f->host.around_first, (s64)(slot->gfn - first));
 	unsigned int end = min_t(u64, f->host.around_end, slot->gfn + slot->npages - first);
-	u64 bits = fault_leaf_bits(f), write = fault_write_bits(f, false);
+	u64 bits = fault_leaf_bits(f, 1), write = fault_write_bits(f, false);
 	long count = 0;
 
 	ptep -= at;

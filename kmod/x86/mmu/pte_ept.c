@@ -4,7 +4,11 @@
  *
  * Rights are three bits of their own, and an entry with none of them is not present.  The memory type is in the leaf: write-back
  * for RAM, where the guest's own PAT may still ask for less, uncached for the rest.  Accessed and dirty bits are there on newer
- * CPUs; where they are not, bits 8 and 9 are ignored by the hardware, and a page counts as used because we say so when we map it.
+ * CPUs; where they are not, a page is in use as long as it is mapped, and aging unmaps it (stage2_age).
+ *
+ * On CPUs with the iTLB multihit erratum a guest can bring the host down by changing the size of a page that it executes
+ * (SDM 3A §4.10.2.3 tells software to avoid it, a guest would not): there large pages are never executable, and code is
+ * mapped in pages of 4 KiB.
  */
 #include "x86/mmu/stage2.h"
 
@@ -34,7 +38,10 @@ struct stage2_format stage2_ept = {
 	.max_leaf_level = 1,
 };
 
-void stage2_ept_init(bool ad, unsigned int max_leaf_level)
+void stage2_ept_init(bool ad, unsigned int max_leaf_level, bool nx_huge)
 {
+	stage2_ept.accessed = ad ? EPT_ACCESSED : 0;
+	stage2_ept.dirty = ad ? EPT_DIRTY : 0;
 	stage2_ept.max_leaf_level = max_leaf_level;
+	stage2_ept.nx_huge = nx_huge;
 }

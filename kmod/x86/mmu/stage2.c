@@ -288,23 +288,35 @@ void lodge_arch_invalidate_end(struct lodge_vm *vm, hva_t start, hva_t end)
 	write_unlock(&s->lock);
 }
 
+/*
+ * Forget that the leaf was used.  The processor may set the bit again at any time: clear it alone.  Where it sets none, the leaf
+ * goes, and the next use is a fault.
+ */
+static void stage2_make_old(struct stage2 *s, struct stage2_iter *it)
+{
+	if (s->fmt->accessed)
+		atomic64_andnot(s->fmt->accessed, (atomic64_t *)it->ptep);
+	else if (cmpxchg64(it->ptep, it->old, 0) == it->old)
+		stage2_removed(s, it->level);
+}
+
 /* Was a frame of [first, last) used?  With @clear, forget it. */
 static bool stage2_age(struct stage2 *s, gfn_t first, gfn_t last, bool clear)
 {
-	u64 accessed = s->fmt->accessed;
+	u64 used = s->fmt->accessed ?: s->fmt->present_mask;
 	struct stage2_iter it;
 	bool young = false;
 
 	lockdep_assert_held(&s->lock);
 	walk_begin(&it, s, first, last);
 	while (walk_next(&it)) {
-		if (!walk_present(s, it.old) || !walk_is_leaf(s, it.old, it.level) || !(it.old & accessed))
+		if (!walk_present(s, it.old) || !walk_is_leaf(s, it.old, it.level) || !(it.old & used))
 			continue;
 		young = true;
 		if (!clear)
 			break;
-		/* The processor may set the bit again at any time: clear it alone. */
-		atomic64_andnot(accessed, (atomic64_t *)it.ptep);
+		stage2_make_old(s, &it);
+		it.old = 0;
 	}
 	return young;
 }
@@ -325,6 +337,9 @@ bool lodge_arch_age(struct lodge_vm *vm, hva_t start, hva_t end, bool clear)
 		if (stage2_hva_range(&slots->slot[i], start, end, &lo, &hi))
 			young |= stage2_age(s, lo, hi, clear);
 	read_unlock(&s->lock);
+	/* Without accessed bits the leaves are gone; a lock of the host's page tables is held. */
+	if (young && clear && !s->fmt->accessed)
+		stage2_flush(s, false);
 	srcu_read_unlock(&vm->srcu, idx);
 	return young;
 }

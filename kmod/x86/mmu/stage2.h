@@ -32,13 +32,14 @@ struct stage2_format {
 	u64 mmio_leaf_bits;		/* instead of leaf_bits for PFNMAP pages that are not RAM */
 	unsigned int levels;		/* 4 or 5; 0: as many as the host's own page tables have */
 	unsigned int max_leaf_level;	/* 1: 4 KiB, 2: 2 MiB, 3: 1 GiB */
+	bool nx_huge;			/* larger leaves than 4 KiB must not be executable (iTLB multihit) */
 };
 
 extern const struct stage2_format stage2_npt;	/* pte_npt.c */
 extern struct stage2_format stage2_ept;		/* pte_ept.c: complete after stage2_ept_init() */
 
-/* What this CPU's EPT has; at module load. */
-void stage2_ept_init(bool ad, unsigned int max_leaf_level);
+/* What this CPU's EPT has: accessed and dirty bits, the largest leaf, the iTLB multihit erratum; at module load. */
+void stage2_ept_init(bool ad, unsigned int max_leaf_level, bool nx_huge);
 
 /*
  * Bits that both vendors leave to software (APM 2 §5.4, SDM 3C table 29-6).

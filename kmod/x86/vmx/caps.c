@@ -9,6 +9,7 @@
  * There is no shadow paging: EPT with four levels, write-back tables and invalidation by context must be there, and
  * unrestricted guest, without which real mode would have to be emulated.
  */
+#include <linux/cpu.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <asm/cpufeature.h>
@@ -144,7 +145,8 @@ static int caps_read_ept(void)
 	vmx_caps.vpid_address = cap & VPID_ADDRESS;
 	if (!vmx_caps.vpid)
 		vmx_caps.cpu2 &= ~VMX_CPU2_VPID;
-	stage2_ept_init(vmx_caps.ept_ad, cap & EPT_1G ? 3 : cap & EPT_2M ? 2 : 1);
+	stage2_ept_init(vmx_caps.ept_ad, cap & EPT_1G ? 3 : cap & EPT_2M ? 2 : 1,
+			boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off());
 	return 0;
 }
 

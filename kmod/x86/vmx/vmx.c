@@ -140,11 +140,15 @@ static int vmx_init(void)
 		vmx_free_regions();
 		return r;
 	}
+	if (stage2_ept.nx_huge)
+		itlb_multihit_kvm_mitigation = true;
 	return 0;
 }
 
 static void vmx_exit(void)
 {
+	if (stage2_ept.nx_huge)
+		itlb_multihit_kvm_mitigation = false;
 	vmx_admit_other();
 	vmx_life_exit();
 	vmx_free_regions();

@@ -72,6 +72,9 @@ DECLARE_PER_CPU(struct vmx_cpu, vmx_cpu);
 /* caps.c: 0; -ENODEV: not a CPU of this kind; -EOPNOTSUPP: something is missing, and was named */
 int vmx_caps_read(void);
 
+/* The kernel's, exported but in none of its headers: sysfs tells from it whether guests can do harm with the erratum. */
+extern bool itlb_multihit_kvm_mitigation;
+
 /* vmx.c */
 int vmx_hw_enable(void);
 void vmx_hw_disable(void);
