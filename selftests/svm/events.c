@@ -5,8 +5,8 @@
  * The IDT and a stack lie in shared memory whose host mapping is thrown away before each round: the CPU then meets a nested
  * page fault while it delivers the event, and the event has to go in again, exactly once, with the right return address.
  *
- * usage: events [NODE [bochs]]: Bochs 2.7 dies of a guest's triple fault, and takes no interrupt while a guest spins with
- * interrupts off, on any hypervisor: with "bochs" it is spared these.
+ * Bochs 2.7's SVM dies of a guest's triple fault, and takes no interrupt while a guest spins with interrupts off, on any
+ * hypervisor: it is spared these.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -372,7 +372,7 @@ int main(int argc, char **argv)
 	soft_again(&g);
 	injected(&g, true);
 	interrupts(&g, true);
-	if (argc > 2 && !strcmp(argv[2], "bochs")) {
+	if (on_bochs_amd()) {
 		tap_skip("a triple fault", "the emulator dies of it");
 		tap_skip("kicks of a spinning guest", "the emulator does not take the interrupt");
 		return tap_done();

@@ -7,6 +7,9 @@
  */
 #include "modes.h"
 
+#define VMMCALL	0xd9	/* the last bytes of the two */
+#define VMCALL	0xc1
+
 struct insn {
 	const char *name;
 	u8 n;
@@ -32,8 +35,9 @@ static const struct insn insns[] = {
 	{ .name = "WBINVD", .n = 2, .b = { 0x0f, 0x09 } },
 	{ .name = "3E 3E WBINVD", .n = 4, .b = { 0x3e, 0x3e, 0x0f, 0x09 } },
 	{ .name = "INVD", .n = 2, .b = { 0x0f, 0x08 } },
-	{ .name = "VMMCALL", .n = 3, .b = { 0x0f, 0x01, 0xd9 } },
-	{ .name = "67 VMMCALL", .n = 4, .b = { 0x67, 0x0f, 0x01, 0xd9 } },
+	/* VMMCALL; VMCALL on Intel */
+	{ .name = "the hypercall", .n = 3, .b = { 0x0f, 0x01, VMMCALL } },
+	{ .name = "67 and the hypercall", .n = 4, .b = { 0x67, 0x0f, 0x01, VMMCALL } },
 };
 
 static const u8 out_insn[] = { 0xe6, 0x80 };	/* out %al,$0x80 */
@@ -44,11 +48,13 @@ static void prepare(struct guest *g, const struct insn *in, enum mode mode, u64 
 
 	memset(g->low, 0xcc, 0x8000);
 	mode_put(g, at, in->b, in->n);
+	if (in->b[in->n - 1] == VMMCALL && on_intel())
+		mode_put(g, at + in->n - 1, (const u8[]){ VMCALL }, 1);
 	mode_put(g, at + in->n, out_insn, sizeof(out_insn));
 	mode_start(g, mode, at);
 	guest_must(ioctl(g->vcpu[0], KVM_GET_REGS, &regs));
 	regs.rcx = in->ecx;
-	if (in->b[in->n - 1] == 0xd9)
+	if (in->b[in->n - 1] == VMMCALL)
 		regs.rax = 1;		/* KVM_HC_VAPIC_POLL_IRQ: does nothing */
 	guest_must(ioctl(g->vcpu[0], KVM_SET_REGS, &regs));
 }
