@@ -58,7 +58,7 @@ static const struct ctl_group ctl_cpu = {
 static const struct ctl_group ctl_cpu2 = {
 	"secondary processor-based", MSR_IA32_VMX_PROCBASED_CTLS2, 0,
 	VMX_CPU2_EPT | VMX_CPU2_UNRESTRICTED | VMX_CPU2_WBINVD,
-	VMX_CPU2_VPID | VMX_CPU2_RDTSCP | VMX_CPU2_INVPCID | VMX_CPU2_XSAVES,
+	VMX_CPU2_VPID | VMX_CPU2_RDTSCP | VMX_CPU2_PAUSE_LOOP | VMX_CPU2_INVPCID | VMX_CPU2_XSAVES,
 };
 
 static const struct ctl_group ctl_exit = {

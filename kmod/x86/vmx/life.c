@@ -22,6 +22,10 @@
 
 #define VPIDS	(1u << 16)
 
+/* In TSC ticks, SDM 3C §25.6.13: PAUSEs this close belong to one loop, and one this long ends the run. */
+#define PAUSE_GAP	128
+#define PAUSE_WINDOW	4096
+
 static unsigned long *vpid_map;
 static DEFINE_MUTEX(vpid_lock);		/* vpid_map */
 
@@ -135,6 +139,8 @@ void vmx_update_controls(struct x86_vcpu *vcpu)
 		ctls2 &= ~VMX_CPU2_XSAVES;
 	if (!vmx->vpid)
 		ctls2 &= ~VMX_CPU2_VPID;
+	if (off & KVM_X86_DISABLE_EXITS_PAUSE)
+		ctls2 &= ~VMX_CPU2_PAUSE_LOOP;
 	if (ctls2 != vmx->cpu_ctls2) {
 		vmx->cpu_ctls2 = ctls2;
 		vmcs_write(VMCS_CPU_CTLS2, ctls2);
@@ -201,6 +207,10 @@ static void vmx_write_new(struct vmx_vcpu *vmx)
 	if (vcpu->lapic) {
 		vmcs_write(VMCS_VAPIC_PAGE, __pa(vcpu->lapic->regs));
 		vmcs_write(VMCS_TPR_THRESHOLD, 0);
+	}
+	if (vmx_caps.cpu2 & VMX_CPU2_PAUSE_LOOP) {
+		vmcs_write(VMCS_PAUSE_GAP, PAUSE_GAP);
+		vmcs_write(VMCS_PAUSE_WINDOW, PAUSE_WINDOW);
 	}
 	if (vmx_caps.cpu2 & VMX_CPU2_XSAVES)
 		vmcs_write(VMCS_XSS_EXIT_BITMAP, 0);
