@@ -3,35 +3,39 @@
 #
 # entry.sh - the step out of the guest does what the kernel's mitigations ask.
 #
-# No emulator has the bugs, so this looks at the code: which places of
-# svm_vmrun the kernel patches for which of its flags, and what stands where.
+# No emulator has the bugs, so this looks at the code: which places of the back
+# ends' entry.S the kernel patches for which of its flags, and what stands where.
 # A table: flag of <asm/cpufeatures.h>, where it must be (before or after
-# VMRUN), and what it is for.
+# VMRUN or VMLAUNCH), and what it is for.
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=selftests/lint/tap.sh
 . selftests/lint/tap.sh
 
-object=build/module/kmod/x86/svm/entry.o
 kdir=$(headers)
-if [ ! -e "$object" ] || [ -z "$kdir" ]; then
-	skip "the entry path" "no $object: the module is not built"
+if [ ! -e build/module/kmod/x86/svm/entry.o ] || [ ! -e build/module/kmod/x86/vmx/entry.o ] || [ -z "$kdir" ]; then
+	skip "the entry paths" "the module is not built"
 	finish
 fi
 features=$(find -L "${kdir%-amd64}-common" "$kdir" -path '*/arch/x86/include/asm/cpufeatures.h' -print -quit 2>/dev/null)
 
-objdump -d --no-show-raw-insn -j .noinstr.text "$object" >"$tmp/code"
-objdump -r -j .altinstructions "$object" >"$tmp/relocs"
-objcopy -O binary -j .altinstructions "$object" "$tmp/alts"
+# look_at BACK-END INSTRUCTION: what the checks after it are about.
+look_at()
+{
+	object=build/module/kmod/x86/$1/entry.o enters=$2
+	objdump -d --no-show-raw-insn -j .noinstr.text "$object" >"$tmp/code"
+	objdump -r -j .altinstructions "$object" >"$tmp/relocs"
+	objcopy -O binary -j .altinstructions "$object" "$tmp/alts"
+}
 
 check()
 {
-	python3 - "$tmp" "$features" "$@" <<'PY'
+	python3 - "$tmp" "$features" "$enters" "$@" <<'PY'
 import re, struct, sys
 
-tmp, features, what, *args = sys.argv[1:]
+tmp, features, enters, what, *args = sys.argv[1:]
 code = [(int(m[1], 16), m[2].strip()) for m in
         (re.match(r"\s*([0-9a-f]+):\s+(.*)", l) for l in open(tmp + "/code")) if m]
-at = next(a for a, insn in code if insn.startswith("vmrun"))
+at = next(a for a, insn in code if insn.startswith(enters))
 
 def flag(name):
     text = open(features).read()
@@ -49,10 +53,10 @@ if what == "flag":
     if number is None:
         print(f"this kernel has no flag {name}")
     elif not any(n == number and (p < at if side == "before" else p > at) for p, n in alts):
-        print(f"nothing is patched for {name} {side} VMRUN")
+        print(f"nothing is patched for {name} {side} {enters.upper()}")
 elif what == "zeroed":
     zeroed = set(re.findall(r"^xor\s+%(\w+),%\1$", "\n".join(i for a, i in code if a > at), re.M))
-    for reg in ("eax ecx edx ebx ebp esi edi " + " ".join(f"r{n}d" for n in range(8, 16))).split():
+    for reg in (args[0] + " ecx edx ebx ebp esi edi " + " ".join(f"r{n}d" for n in range(8, 16))).split():
         if reg not in zeroed:
             print(f"{reg} keeps the guest's value")
 elif what == "quiet":
@@ -66,9 +70,10 @@ PY
 flagged()
 {
 	check flag "$1" "$2" >"$tmp/bad" 2>&1
-	result "$3 ($1, $2 VMRUN)" "$tmp/bad"
+	result "$3 ($1, $2 ${enters^^})" "$tmp/bad"
 }
 
+look_at svm vmrun
 flagged MSR_SPEC_CTRL before "the guest's SPEC_CTRL is loaded"
 flagged CLEAR_CPU_BUF_VM before "CPU buffers are cleared"
 flagged RETPOLINE after "the return stack is filled"
@@ -77,7 +82,19 @@ flagged UNRET after "return predictors are untrained, retbleed"
 flagged ENTRY_IBPB after "or flushed"
 flagged SRSO_ALIAS after "the same for SRSO"
 flagged IBPB_ON_VMEXIT after "or flushed at every exit"
-check zeroed >"$tmp/bad" 2>&1
+check zeroed eax >"$tmp/bad" 2>&1
+result "no general register keeps a guest's value" "$tmp/bad"
+check quiet >"$tmp/bad" 2>&1
+result "nothing calls or returns before the return stack is filled" "$tmp/bad"
+
+# What cannot be is not there: Intel's CPUs need no untraining.
+look_at vmx vmlaunch
+flagged MSR_SPEC_CTRL before "the guest's SPEC_CTRL is loaded"
+flagged CLEAR_CPU_BUF before "CPU buffers are cleared"
+flagged RSB_VMEXIT after "the return stack is filled"
+flagged MSR_SPEC_CTRL after "the host's SPEC_CTRL is back"
+flagged CLEAR_BHB_LOOP_ON_VMEXIT after "the branch history is cleared"
+check zeroed '' >"$tmp/bad" 2>&1	# RAX is the function's value
 result "no general register keeps a guest's value" "$tmp/bad"
 check quiet >"$tmp/bad" 2>&1
 result "nothing calls or returns before the return stack is filled" "$tmp/bad"

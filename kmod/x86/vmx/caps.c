@@ -178,7 +178,10 @@ int vmx_caps_read(void)
 	vmx_caps.invpcid = vmx_caps.cpu2 & VMX_CPU2_INVPCID;
 	vmx_caps.xsaves = (vmx_caps.cpu2 & VMX_CPU2_XSAVES) && boot_cpu_has(X86_FEATURE_XSAVES);
 	vmx_caps.spec_ctrl = boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
-	vmx_caps.l1d_flush = boot_cpu_has_bug(X86_BUG_L1TF) && boot_cpu_has(X86_FEATURE_FLUSH_L1D) &&
-			     l1tf_mitigation != L1TF_MITIGATION_OFF;
+	vmx_caps.l1d_flush = boot_cpu_has_bug(X86_BUG_L1TF) && l1tf_mitigation != L1TF_MITIGATION_OFF;
+	if (vmx_caps.l1d_flush && !boot_cpu_has(X86_FEATURE_FLUSH_L1D)) {
+		pr_warn("lodge: the microcode cannot flush the L1D cache: guests can read the host's memory (L1TF); update it\n");
+		vmx_caps.l1d_flush = false;
+	}
 	return 0;
 }

@@ -119,11 +119,16 @@ static void vmx_load_step(struct vmx_vcpu *vmx)
 		vmcs_write(VMCS_GUEST_PENDING_DEBUG, want);
 }
 
-/* L1 terminal fault: nothing of the host's may be in the first-level cache. */
+/*
+ * L1 terminal fault: nothing of the host's may be in the first-level cache.  The flush takes the CPU's buffers along; where it
+ * is not needed, and entry.S does not clear them either, MMIO stale data may still ask for it.
+ */
 static __always_inline void vmx_flush_l1d(void)
 {
 	if (unlikely(vmx_caps.l1d_flush))
 		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+	else if (static_branch_unlikely(&mmio_stale_data_clear))
+		x86_clear_cpu_buffers();
 }
 
 /*
@@ -195,6 +200,7 @@ static int vmx_run_once(struct vmx_vcpu *vmx)
 {
 	struct x86_vcpu *vcpu = &vmx->x86;
 	u32 host_pkru = 0;
+	u64 debugctl;
 	int refused;
 
 	if (unlikely(!vmx->switched))
@@ -213,10 +219,14 @@ static int vmx_run_once(struct vmx_vcpu *vmx)
 	if (unlikely((vcpu->debug_control & KVM_GUESTDBG_USE_HW_BP ? vcpu->debug_dr7 : vcpu->dr7) & 0xff))
 		xswitch_breakpoints(vcpu);
 	xswitch_enter(vcpu, &host_pkru);
+	debugctl = get_debugctlmsr();
 	vmx_flush_l1d();
 
 	refused = vmx_enter(vmx);
 
+	/* An exit clears it: the host's branch records, bus-lock detection. */
+	if (unlikely(debugctl && !refused))
+		update_debugctlmsr(debugctl);
 	xswitch_leave(vcpu, host_pkru);
 	if (unlikely(hw_breakpoint_active()))
 		hw_breakpoint_restore();
