@@ -3,9 +3,10 @@
  * Events into the guest: the entry event, the interruptibility state, windows; SDM 3C §25.8.3, §27.6, §28.2.4.
  *
  * An event that was being delivered when the guest left is given back to the vCPU as injected, and goes in again at the next
- * entry.  Software interrupts and exceptions are the exception: their RIP still points at the instruction, so the guest simply
- * executes it again.  NMI blocking is the hardware's (virtual NMIs); two of its corners are ours: an NMI that was interrupted in
- * its delivery has already set it, and an IRET that faults has already ended it.
+ * entry.  INT n and ICEBP are the exception: their RIP still points at the instruction, so the guest simply executes it again.
+ *
+ * NMI blocking is the hardware's (virtual NMIs); two of its corners are ours: an NMI that was interrupted in its delivery has
+ * already set it, and an IRET that faults has already ended it.
  */
 #include <linux/kvm.h>
 #include <asm/processor-flags.h>
@@ -121,6 +122,12 @@ static void vmx_take_back(struct vmx_vcpu *vmx, u32 info)
 		vcpu->nmi_injected = true;
 		vmx_set_nmi_mask(vcpu, false);	/* its delivery sets it */
 		break;
+	case VMX_EVENT_SOFT_EXCEPTION:
+		/* User space may have injected it: there need be no instruction that could execute again. */
+		if (vmx->reason == VMX_REASON_TASK_SWITCH)
+			return;
+		vcpu->rip++;
+		fallthrough;
 	case VMX_EVENT_EXCEPTION:
 		vcpu->exception.injected = true;
 		vcpu->exception.pending = false;
