@@ -2,7 +2,7 @@
 /*
  * iTLB multihit: on a CPU with the erratum large pages are not executable, and code in one is mapped in pages of 4 KiB.
  *
- * BOX: --bochs corei7_skylake_x --append mitigations=auto
+ * BOX: --bochs corei7_skylake_x --append mitigations=auto --allow-warn
  * CFLAGS: -mno-red-zone
  * TIMEOUT: 120
  */

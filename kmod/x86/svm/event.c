@@ -4,7 +4,7 @@
  *
  * An event that was being delivered when the guest left (EXITINTINFO) is given back to the vCPU as injected, and goes in again
  * at the next entry.  Software interrupts and INT3, INTO are the exception: their RIP still points at the instruction, so the
- * guest simply executes it again.
+ * guest simply executes it again; but not a #BP or #OF that we had injected, which need not have an instruction behind it.
  *
  * SVM has no NMI-blocking state without virtual NMIs.  We keep it: set when an NMI is injected, with IRET intercepted.  The
  * exit comes before IRET executes, so masking ends at the first later exit at which RIP has moved; a pending NMI makes us
@@ -29,6 +29,8 @@ void svm_inject_exception(struct x86_vcpu *vcpu)
 		ev |= SVM_EVENT_HAS_ERROR | (u64)x->error << 32;
 	to_svm(vcpu)->vmcb->control.event_inj = ev;
 	to_svm(vcpu)->event = true;
+	to_svm(vcpu)->trap_injected = x->vector == VEC_BP || x->vector == VEC_OF;
+	to_svm(vcpu)->trap_rip = vcpu->rip;
 }
 
 /* The hardware pushes the VMCB's RIP: the instruction after INT n has to be there. */
@@ -178,7 +180,7 @@ static void svm_take_back(struct svm_vcpu *svm, u64 info)
 		svm_set_nmi_mask(vcpu, false);	/* injecting sets it */
 		break;
 	case SVM_EVENT_EXCEPTION:
-		if (vector == VEC_BP || vector == VEC_OF)
+		if ((vector == VEC_BP || vector == VEC_OF) && !(svm->trap_injected && vcpu->rip == svm->trap_rip))
 			return;		/* it executes again */
 		vcpu->exception.injected = true;
 		vcpu->exception.pending = false;
@@ -216,7 +218,7 @@ void svm_complete_events(struct svm_vcpu *svm)
 	}
 	if (info & SVM_EVENT_VALID)
 		svm_take_back(svm, info);
-	svm->soft_injected = false;
+	svm->soft_injected = svm->trap_injected = false;
 }
 
 void svm_cancel_injection(struct x86_vcpu *vcpu)
@@ -226,7 +228,7 @@ void svm_cancel_injection(struct x86_vcpu *vcpu)
 
 	/* What svm_inject_* noted in the vCPU (injected) is still there; only the hardware forgets. */
 	svm->vmcb->control.event_inj = 0;
-	svm->event = false;
+	svm->event = svm->trap_injected = false;
 	if (!(info & SVM_EVENT_VALID))
 		return;
 	if ((info & SVM_EVENT_TYPE) == SVM_EVENT_NMI)

@@ -29,6 +29,8 @@ struct svm_vcpu {
 	bool event;			/* EVENTINJ was filled since the last exit */
 	bool soft_injected;		/* RIP was moved past INT n for the injection, from soft_rip */
 	u64 soft_rip;
+	bool trap_injected;		/* #BP or #OF, with RIP at trap_rip */
+	u64 trap_rip;
 
 	u64 cpuid_cr4;			/* CR4 that CPUID answers were last made for */
 	u64 tsc_aux;
