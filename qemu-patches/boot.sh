@@ -25,10 +25,9 @@ boots()
 	opened=''
 	while kill -0 $pid 2>/dev/null; do
 		for p in $(pidof qemu-lodge); do
-			case " $(readlink /proc/"$p"/fd/* | tr '\n' ' ')" in
-			*" $2 "*) opened=$2 ;;
-			*" /dev/kvm "*|*" /dev/lodge "*) opened=other ;;
-			esac
+			for fd in /proc/"$p"/fd/*; do
+				case $(readlink "$fd") in /dev/kvm|/dev/lodge) opened=$(readlink "$fd") ;; esac
+			done
 		done
 		sleep 0.2
 	done

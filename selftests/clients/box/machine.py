@@ -152,7 +152,8 @@ class Agent:
     def attach(self):
         """Finds the agent of a guest that came from elsewhere: what it was still saying then is thrown away."""
         mark = f"attached-{time.time():.3f}"
-        self.socket.sendall(f"echo {mark}\n".encode())
+        # The first newline ends what was half typed when the guest left.
+        self.socket.sendall(f"\necho {mark}\n".encode())
         self.wait(mark)
         self.wait(r"@@ 0")
 
