@@ -13,6 +13,7 @@
 #include "core/stats.h"
 #include "core/usage.h"
 #include "core/vcpu.h"
+#include "mem/guest_file.h"
 
 #define LODGE_MINOR	246	/* of the range that the kernel leaves to local use */
 
@@ -48,11 +49,16 @@ static int __init lodge_init(void)
 	if (ret)
 		goto irqfd;
 	lodge_stats_init();
-	ret = lodge_dev_init(minor, kvm_node);
+	ret = guest_file_init();
 	if (ret)
 		goto stats;
+	ret = lodge_dev_init(minor, kvm_node);
+	if (ret)
+		goto mem;
 	return 0;
 
+mem:
+	guest_file_exit();
 stats:
 	lodge_stats_exit();
 	lodge_usage_exit();
@@ -68,6 +74,7 @@ arch:
 static void __exit lodge_exit(void)
 {
 	lodge_dev_exit();
+	guest_file_exit();
 	lodge_stats_exit();
 	lodge_usage_exit();
 	lodge_irqfd_exit_module();

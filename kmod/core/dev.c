@@ -15,6 +15,7 @@
 #include "core/arch.h"
 #include "core/dev.h"
 #include "core/dirty_ring.h"
+#include "core/ext.h"
 #include "core/irqroute.h"
 #include "core/kvm_node.h"
 #include "core/memslot.h"
@@ -64,7 +65,7 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		if (capabilities[i].cap == ext)
 			return capabilities[i].value;
 	}
-	return lodge_arch_check_extension(vm, ext);
+	return lodge_arch_check_extension(vm, ext) ?: lodge_ext_check_extension(ext);
 }
 
 static long dev_get_api_version(void *obj, void *arg)
@@ -101,6 +102,8 @@ static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	row = lodge_ioctl_find(dev_ioctls, ARRAY_SIZE(dev_ioctls), cmd);
 	if (!row)
 		row = lodge_ioctl_find(lodge_arch_dev_ioctls, lodge_arch_nr_dev_ioctls, cmd);
+	if (!row)
+		row = lodge_ioctl_find(lodge_ext_dev_ioctls, lodge_ext_nr_dev_ioctls, cmd);
 	return row ? lodge_ioctl_call(row, NULL, arg) : -EINVAL;
 }
 
