@@ -25,8 +25,13 @@ menuentry lodge {
 	boot
 }
 """
-# What a PC's GRUB can be asked in real mode (E820) and in protected mode (CPUID).
-BIOS_ASKS = 'insmod lsmmap\n\tlsmmap\n\tinsmod cpuid\n\tif cpuid -l; then echo "GRUB: 64-bit CPU"; fi'
+# What a PC's GRUB can be asked in real mode (E820) and in protected mode (CPUID).  The kernel then comes from the second
+# disk: SeaBIOS reads IDE by one port access a sector and some more that ask for its state, 40,000 sectors would take minutes.
+BIOS_ASKS = """insmod lsmmap
+	lsmmap
+	insmod cpuid
+	if cpuid -l; then echo "GRUB: 64-bit CPU"; fi
+	set root=(hd1,msdos1)"""
 
 
 def tool(argv, **kwargs):

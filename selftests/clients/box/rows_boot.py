@@ -27,11 +27,14 @@ def loader(machine, cpus):
 
 
 def grub_bios(cpus):
-    """boot.img, core.img, modules, configuration, kernel: all come through INT 13h of SeaBIOS in real mode."""
-    disk = ["-drive", "file=/root/grub-bios.img,format=raw,if=none,id=d0,snapshot=on", "-device", "ide-hd,drive=d0"]
+    """boot.img, core.img, modules, configuration, kernel: all come through INT 13h of SeaBIOS, its IDE and its virtio."""
+    disk = []
+    for n, device in enumerate(("ide-hd", "virtio-blk-pci")):
+        disk += ["-drive", f"file=/root/grub-bios.img,format=raw,if=none,id=d{n},snapshot=on",
+                 "-device", f"{device},drive=d{n},bootindex={n}"]
     with Machine("pc", cpus, agent=False, kernel=None, options=[*disk, "-no-reboot"]) as m:
         m.says("GRUB: menu entry starts")
-        computes(m, cpus)
+        computes(m, cpus, 300)
         text = m.console()
         need(re.search(r"base_addr = 0x100000, length = 0x[0-9a-f]+, (type = )?.*RAM", text), "lsmmap: " + text[:300])
         need("GRUB: 64-bit CPU" in text, "cpuid -l said no: " + text[:300])
