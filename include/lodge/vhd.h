@@ -180,9 +180,20 @@ enum vhd_op {
 	VHD_FLUSH,
 	VHD_DISCARD,
 	VHD_WRITE_ZEROES,
+	VHD_LOCATE,			/* no data: found tells which image shows what lies at offset */
 };
 
 #define VHD_F_UNMAP	1u		/* WRITE_ZEROES may free space */
+
+/*
+ * The start of a range, up to where another image begins to answer. @image has what @from alone decides, and so names this
+ * content for as long as anybody can read it: two disks whose pieces have the same @image and offset show the same bytes.
+ */
+struct vhd_found {
+	uint64_t length;		/* bytes, not 0 */
+	struct vhd *from;		/* an image of the chain that does not change; NULL: the disk's own, or zeros */
+	uint8_t image[16];
+};
 
 struct vhd_request {
 	/* The caller's; unchanged until done(). */
@@ -194,6 +205,8 @@ struct vhd_request {
 	int iovcnt;
 	void (*done)(struct vhd_request *req, int error);
 	void *opaque;
+	struct vhd *from;		/* READ: what this image shows, of the disk's chain; NULL: the disk */
+	struct vhd_found found;		/* LOCATE's answer */
 
 	/* The library's. */
 	struct vhd_queue *queue;
@@ -211,6 +224,11 @@ struct vhd_queue *vhd_queue_create(struct vhd *v, unsigned int depth);
 void vhd_queue_destroy(struct vhd_queue *q);	/* drains first */
 
 void vhd_submit(struct vhd_queue *q, struct vhd_request *req);
+/*
+ * Submits a VHD_LOCATE. True: it is answered already, and done() will not be called. found.from may be used while a request of
+ * the queue is in flight, the next one's submission inside this one's done() included; after that the chain may be another.
+ */
+bool vhd_locate(struct vhd_queue *q, struct vhd_request *req);
 void vhd_queue_kick(struct vhd_queue *q);
 int vhd_queue_fd(const struct vhd_queue *q);
 int vhd_queue_poll(struct vhd_queue *q);

@@ -143,6 +143,40 @@ static void chain_read(struct vhd *v, uint64_t size)
 	free(r);
 }
 
+static void located(struct vhd_request *req, int error)
+{
+	int *answer = req->opaque;
+
+	*answer = error ? error : 1;
+}
+
+/* What lies at @at of the disk, said by the queue at once or later. */
+static struct vhd_found locate(struct vhd_queue *q, uint64_t at, uint64_t length)
+{
+	int answer = 0;
+	struct vhd_request req = { .offset = at, .length = length, .done = located, .opaque = &answer };
+
+	if (!vhd_locate(q, &req)) {
+		vhd_queue_drain(q);
+		ck_assert_int_eq(answer, 1);
+	}
+	ck_assert(req.found.length && req.found.length <= length);
+	return req.found;
+}
+
+/* Reads [at, at + length) as @from shows it. */
+static int read_from(struct vhd_queue *q, struct vhd *from, uint8_t *buf, uint64_t length, uint64_t at)
+{
+	struct iovec iov = { buf, length };
+	int answer = 0;
+	struct vhd_request req = { .op = VHD_READ, .offset = at, .length = length, .iov = &iov, .iovcnt = 1, .from = from,
+				   .done = located, .opaque = &answer };
+
+	vhd_submit(q, &req);
+	vhd_queue_drain(q);
+	return answer;
+}
+
 static void chain_remove(int depth)
 {
 	while (depth--)
@@ -241,6 +275,78 @@ START_TEST(discard_in_a_child_gives_space_back)
 }
 END_TEST
 
+/* A disk and a clone of its parent name the same content alike, their own not at all, and a copy's otherwise. */
+START_TEST(clones_name_what_they_share)
+{
+	struct vhd_params p = { .type = VHD_DIFF, .block_size = 65536 };
+	uint64_t at, shared = 0, own = 0;
+	struct vhd *v[2], *found = NULL;
+	struct vhd_queue *q[2];
+	struct vhd_error err;
+	char copy[300];
+	uint8_t *buf;
+	int i;
+
+	want = calloc(1, DISK);
+	buf = malloc(DISK);
+	seed = 7;
+	chain_make(4, _i ? MIXED : UNIFORM, true);
+	p.parent = name_of(2);
+	ck_assert(!vhd_create(name_of(4), &p, &err));
+	for (i = 0; i < 2; i++) {
+		ck_assert_msg(!vhd_open(name_of(3 + i), 0, &v[i], &err), "%s", err.text);
+		q[i] = vhd_queue_create(v[i], 4);
+	}
+	for (at = 0; at < DISK;) {
+		struct vhd_found a = locate(q[0], at, DISK - at), b = locate(q[1], at, a.length);
+
+		if (a.from) {
+			/* The disk of level 3 leaves it to an ancestor: so does the clone. */
+			ck_assert(b.from && b.from != a.from && !memcmp(a.image, b.image, 16));
+			ck_assert_int_eq(read_from(q[0], a.from, buf, b.length, at), 1);
+			ck_assert(!memcmp(buf, want + at, b.length));
+			ck_assert_int_eq(read_from(q[1], b.from, buf + b.length, b.length, at), 1);
+			ck_assert(!memcmp(buf, buf + b.length, b.length));
+			found = b.from;
+			shared += b.length;
+			at += b.length;
+		} else {
+			own += a.length;
+			at += a.length;
+		}
+	}
+	ck_assert(shared > DISK / 16 && own > DISK / 64);
+	/* Another disk's image is none to read from, nor is anything to write to. */
+	ck_assert_int_eq(read_from(q[0], found, buf, 512, 0), -ESTALE);
+	for (i = 0; i < 2; i++) {
+		vhd_queue_destroy(q[i]);
+		ck_assert_int_eq(vhd_close(v[i]), 0);
+	}
+	/* The same bytes and unique id in another file are another image. */
+	snprintf(copy, sizeof(copy), "cp %s %s/copy && mv %s/copy %s", name_of(0), dir, dir, name_of(0));
+	ck_assert_msg(!vhd_open(name_of(3), VHD_O_RDONLY, &v[0], &err), "%s", err.text);
+	ck_assert_int_eq(system(copy), 0);
+	ck_assert_msg(!vhd_open(name_of(4), VHD_O_RDONLY, &v[1], &err), "%s", err.text);
+	for (i = 0; i < 2; i++)
+		q[i] = vhd_queue_create(v[i], 4);
+	for (at = 0, shared = 0, own = 0; at < DISK; at += 512) {
+		struct vhd_found a = locate(q[0], at, 512), b = locate(q[1], at, 512);
+		bool same = a.from && b.from && !memcmp(a.image, b.image, 16);
+
+		shared += same;
+		own += a.from && b.from && !same;
+	}
+	ck_assert(shared && own);
+	for (i = 0; i < 2; i++) {
+		vhd_queue_destroy(q[i]);
+		ck_assert_int_eq(vhd_close(v[i]), 0);
+	}
+	chain_remove(5);
+	free(want);
+	free(buf);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vhd_chain");
@@ -256,6 +362,7 @@ int main(void)
 	tcase_add_loop_test(t, every_level_shows, 0, 6);
 	tcase_add_test(t, one_more_is_too_deep);
 	tcase_add_test(t, discard_in_a_child_gives_space_back);
+	tcase_add_loop_test(t, clones_name_what_they_share, 0, 2);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_set_tap(r, "-");

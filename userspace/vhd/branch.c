@@ -105,6 +105,7 @@ static void adopt(struct vhd *v, struct vhd *child, struct vhd_queue **q, unsign
 	v->readonly = true;
 	if (v->store->ops->share)
 		v->store->ops->share(v->store);
+	locate_identify(v);
 	child->parent = v;
 	/* A chain that cannot be flattened for want of memory is walked. */
 	if (flat_create(child)) {

@@ -102,6 +102,8 @@ struct vhd {
 	struct flat *flat;		/* (O) of the image that a chain was opened by; NULL: none */
 	uint8_t *walk_map;		/* vhd_map()'s: the bitmap of walk_block */
 	uint32_t walk_block;
+	bool identified;		/* (O) unchanging, and identity names it */
+	uint8_t identity[16];		/* (O) */
 	bool no_parent;			/* (O) differencing, but parent not opened */
 	uint8_t *head;			/* (O) file bytes before the table, one page at most */
 
@@ -297,6 +299,14 @@ enum map_result map_write(struct vhd_queue *q, struct vhd_request *req, uint64_t
 enum map_result map_zero(struct vhd_queue *q, struct vhd_request *req, uint64_t offset,
 			 uint64_t length, struct extent *e);
 void map_fresh_done(struct vhd_io *vio, int error);
+
+/* locate.c */
+/* @v will not change any more, as far as its opener can tell. */
+void locate_identify(struct vhd *v);
+/* Answers a VHD_LOCATE whose queue has an operation to spare. */
+enum map_result locate_step(struct vhd_queue *q, struct vhd_request *req);
+/* Whether reads of @v's disk may begin at @from. */
+bool locate_valid(const struct vhd *v, const struct vhd *from);
 
 /* queue.c */
 struct vhd_io *queue_io_get(struct vhd_queue *q);

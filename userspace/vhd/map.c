@@ -136,7 +136,7 @@ enum map_result map_read(struct vhd_queue *q, struct vhd_request *req, uint64_t 
 
 	e->length = length;
 	e->bitmap = NULL;
-	for (v = q->image; v; v = v->parent) {
+	for (v = req->from ? req->from : q->image; v; v = v->parent) {
 		enum map_result r;
 
 		if (offset >= v->size)

@@ -189,6 +189,7 @@ int image_open_store(struct store *s, const char *name, unsigned int flags, stru
 		image_free(v);
 		return ret;
 	}
+	locate_identify(v);
 	*out = v;
 	return 0;
 }

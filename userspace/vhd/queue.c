@@ -321,6 +321,8 @@ static enum map_result step(struct vhd_queue *q, struct vhd_request *req)
 
 	if (!q->idle)
 		return MAP_STARVE;
+	if (req->op == VHD_LOCATE)
+		return locate_step(q, req);
 	if (zeroing) {
 		r = map_zero(q, req, offset, length, &e);
 	} else {
@@ -378,10 +380,14 @@ static int request_check(const struct vhd *v, const struct vhd_request *req)
 		return -EINVAL;
 	if (req->offset > v->size || req->length > v->size - req->offset)
 		return -ERANGE;
-	if (req->op != VHD_READ && v->readonly)
+	if (req->op != VHD_READ && req->op != VHD_LOCATE && v->readonly)
 		return -EROFS;
 	if (v->no_parent)
 		return -ENOLINK;
+	if (req->from && (req->op != VHD_READ || !locate_valid(v, req->from)))
+		return -ESTALE;
+	if (req->op == VHD_LOCATE)
+		return req->length ? 0 : -EINVAL;
 	if (req->op == VHD_DISCARD || req->op == VHD_WRITE_ZEROES)
 		return 0;
 	if (req->op != VHD_READ && req->op != VHD_WRITE)
@@ -396,7 +402,7 @@ static int request_check(const struct vhd *v, const struct vhd_request *req)
 	return sum == req->length ? 0 : -EINVAL;
 }
 
-void vhd_submit(struct vhd_queue *q, struct vhd_request *req)
+static void request_begin(struct vhd_queue *q, struct vhd_request *req)
 {
 	req->queue = q;
 	req->cursor = 0;
@@ -405,6 +411,28 @@ void vhd_submit(struct vhd_queue *q, struct vhd_request *req)
 	req->pending = 1;
 	req->error = request_check(q->image, req);
 	q->inflight++;
+}
+
+bool vhd_locate(struct vhd_queue *q, struct vhd_request *req)
+{
+	req->op = VHD_LOCATE;
+	req->iov = NULL;
+	req->iovcnt = 0;
+	request_begin(q, req);
+	if (req->error || q->starved.head || !q->idle) {
+		requests_add(&q->starved, req);
+		q->image->store->ops->wake(q->sq);
+		return false;
+	}
+	if (locate_step(q, req) == MAP_WAIT)
+		return false;
+	q->inflight--;
+	return true;
+}
+
+void vhd_submit(struct vhd_queue *q, struct vhd_request *req)
+{
+	request_begin(q, req);
 	if (req->op == VHD_FLUSH) {
 		req->length = 0;
 		commit_flush(q->image, q, req);

@@ -51,6 +51,8 @@ struct store_ops {
 	int (*run)(struct store *s, uint64_t offset, uint64_t *length);
 	uint64_t (*allocated)(struct store *s);
 	void (*close)(struct store *s);
+	/* A number that the store has for as long as nobody writes to it, and no other one; else false. NULL: never. */
+	bool (*identity)(struct store *s, uint8_t id[16]);
 	/* No more writes will come: lets readers have it too. NULL: nothing to be done. */
 	void (*share)(struct store *s);
 

@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -228,6 +229,26 @@ static void file_share(struct store *s)
 	fcntl(fd, F_OFD_SETLK, &rest);
 }
 
+static bool file_identity(struct store *s, uint8_t id[16])
+{
+	uint8_t hash[SHA256_DIGEST_LENGTH];
+	uint64_t what[7];
+	struct stat st;
+
+	if (s->device || fstat(store_file_of(s)->fd, &st) || !S_ISREG(st.st_mode))
+		return false;
+	what[0] = st.st_dev;
+	what[1] = st.st_ino;
+	what[2] = st.st_size;
+	what[3] = st.st_ctim.tv_sec;
+	what[4] = st.st_ctim.tv_nsec;
+	what[5] = st.st_mtim.tv_sec;
+	what[6] = st.st_mtim.tv_nsec;
+	SHA256((const uint8_t *)what, sizeof(what), hash);
+	memcpy(id, hash, 16);
+	return true;
+}
+
 static const struct store_ops file_ops = {
 	.pread = store_file_pread,
 	.pwrite = file_pwrite,
@@ -236,6 +257,7 @@ static const struct store_ops file_ops = {
 	.zero = file_zero,
 	.run = file_run,
 	.allocated = file_allocated,
+	.identity = file_identity,
 	.close = file_close,
 	.share = file_share,
 	.queue_create = store_aio_create,
