@@ -45,6 +45,24 @@ struct lodge_error {
 	char message[480];
 };
 
+/* Of a guest whose memory may be shared (lodge run --share): bytes, but for counts since its start. */
+struct lodge_sharing {
+	int on;
+	uint64_t private_bytes;		/* its own, in memory or swapped */
+	uint64_t swapped;		/* of these */
+	uint64_t shared;		/* pages that are, or may become, others' as well */
+	uint64_t saved;			/* its part of what the group saves */
+	uint64_t breaks;		/* shared pages that it wrote to, and so got its own of */
+	uint64_t breaks_waited;		/* of these, those that had to wait for memory */
+	uint64_t blocks_mapped;		/* disk blocks that needed no read, for the group had them */
+	uint64_t blocks_offered;	/* and those that this guest was the first to read */
+	uint64_t scanned;		/* pages found equal by their content */
+	uint64_t group_frames;		/* memory that holds what the group shares */
+	uint64_t group_users;		/* what it would take without sharing */
+	uint64_t reserve;		/* memory kept free for breaks */
+	uint64_t reserve_wanted;	/* how much that should be */
+};
+
 struct lodge_guest {
 	char name[64];
 	int pid;
@@ -60,6 +78,7 @@ struct lodge_guest {
 	uint64_t resident;		/* host memory of the process, bytes */
 	char device[108];
 	char kernel[256];
+	struct lodge_sharing sharing;
 };
 
 const char *lodge_version(void);

@@ -9,6 +9,8 @@
  * Writes that the VMM makes are invisible to the hypervisor's dirty log. When dirty tracking is
  * on they must be told with mem_dirty(); mem_write() does it by itself.
  *
+ * The memory is anonymous, or a guest-memory file of the module's (kmod/mem/README.md), whose pages several guests may share.
+ *
  * Layout: RAM from 0 to at most MEM_LOW_END, the rest from 4 GiB on. Between them: PCI window,
  * ECAM, interrupt chips, firmware tables' addresses. Regions never change while the guest runs.
  */
@@ -36,15 +38,27 @@ struct guest_mem {
 	struct mem_region region[MEM_REGIONS];
 	u64 size;		/* sum of the regions */
 	unsigned long *dirty;	/* one bit per 4 KiB page of RAM, region after region; or NULL */
+	int file;		/* the guest-memory file, or -1; its offset 0 is the first region's start */
 };
 
 /* Maps size bytes (a multiple of 4 KiB) of zeroed memory, without reserving it. */
 int mem_init(struct guest_mem *mem, u64 size, struct err *e);
+/*
+ * The same as a guest-memory file of the hypervisor whose node is open as dev, in trust group `group` of this user (0: its
+ * default one). -EOPNOTSUPP with *e set: it has no such files, or does not share.
+ */
+int mem_init_shared(struct guest_mem *mem, u64 size, int dev, u64 group, struct err *e);
 void mem_fini(struct guest_mem *mem);
 /* Registers the regions as memory slots 0..count-1. */
 int mem_attach(struct guest_mem *mem, struct kvm *kvm, struct err *e);
 /* Makes all bytes zero and gives the pages back to the host. */
 void mem_discard(struct guest_mem *mem);
+/* The same for len bytes at hva, which lie in one region; both multiples of 4 KiB. 0 or -errno with nothing changed. Any thread. */
+int mem_release(const struct guest_mem *mem, void *hva, u64 len);
+
+/* What the file knows of itself; -ENOTTY for anonymous memory. */
+struct lodge_guest_file_stats;
+int mem_file_stats(const struct guest_mem *mem, struct lodge_guest_file_stats *stats);
 
 /* A host pointer to [gpa, gpa + len), or NULL unless all of it is RAM of one region. */
 static inline void *mem_ptr(const struct guest_mem *mem, u64 gpa, u64 len)

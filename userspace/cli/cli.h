@@ -19,6 +19,7 @@ extern const struct command info_command;
 extern const struct command kill_command;
 extern const struct command list_command;
 extern const struct command log_command;
+extern const struct command mem_command;
 extern const struct command pause_command;
 extern const struct command resume_command;
 extern const struct command snapshot_command;

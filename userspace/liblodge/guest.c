@@ -47,6 +47,28 @@ static int64_t number_of(struct json_object *o, const char *key)
 	return json_object_object_get_ex(o, key, &v) ? json_object_get_int64(v) : 0;
 }
 
+static void sharing_of(struct json_object *guest, struct lodge_sharing *s)
+{
+	struct json_object *o;
+
+	s->on = json_object_object_get_ex(guest, "sharing", &o);
+	if (!s->on)
+		return;
+	s->private_bytes = number_of(o, "private");
+	s->swapped = number_of(o, "swapped");
+	s->shared = number_of(o, "shared");
+	s->saved = number_of(o, "saved");
+	s->breaks = number_of(o, "breaks");
+	s->breaks_waited = number_of(o, "breaks_waited");
+	s->blocks_mapped = number_of(o, "mapped");
+	s->blocks_offered = number_of(o, "offered");
+	s->scanned = number_of(o, "scanned");
+	s->group_frames = number_of(o, "group_frames");
+	s->group_users = number_of(o, "group_users");
+	s->reserve = number_of(o, "reserve");
+	s->reserve_wanted = number_of(o, "reserve_wanted");
+}
+
 int lodge_info(const char *name, struct lodge_guest *g, struct lodge_error *err)
 {
 	struct json_object *o;
@@ -70,6 +92,7 @@ int lodge_info(const char *name, struct lodge_guest *g, struct lodge_error *err)
 	g->uptime_ms = number_of(o, "uptime_ms");
 	g->exits = number_of(o, "exits");
 	g->resident = number_of(o, "resident");
+	sharing_of(o, &g->sharing);
 	json_object_put(o);
 	return 0;
 }

@@ -2,7 +2,7 @@
 /*
  * virtio_balloon.c: memory that the guest gives back (virtio 1.2, chapter 5.5).
  *
- * Inflating: a chain lists guest page numbers, 32 bits each; runs of neighbours become one madvise(MADV_DONTNEED), after
+ * Inflating: a chain lists guest page numbers, 32 bits each; runs of neighbours become one mem_release(), after
  * which the host owns the pages and the guest would read zeroes. Deflating needs nothing: a touched page comes back by a
  * fault. Free page reporting: the writable segments of a chain *are* the free memory; we shrink each to whole pages, drop
  * them, and only then return the chain, since until then the guest does not use them.
@@ -19,7 +19,6 @@
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #define QUEUE_SIZE	128
@@ -54,7 +53,7 @@ static u64 drop(struct virtio_balloon *b, u64 gpa, u64 len)
 {
 	void *hva = mem_ptr(b->dev.mem, gpa, len);
 
-	if (!hva || madvise(hva, len, MADV_DONTNEED) < 0)
+	if (!hva || mem_release(b->dev.mem, hva, len) < 0)
 		return 0;
 	mem_dirty(b->dev.mem, gpa, len);
 	return len;
@@ -115,7 +114,7 @@ static s64 report_serve(struct virtio_queue *vq, struct virtq_elem *e)
 		uintptr_t start = ALIGN_UP((uintptr_t)e->iov[i].iov_base, PAGE);
 		uintptr_t end = ALIGN_DOWN((uintptr_t)e->iov[i].iov_base + e->iov[i].iov_len, PAGE);
 
-		if (start < end && !madvise((void *)start, end - start, MADV_DONTNEED))
+		if (start < end && !mem_release(b->dev.mem, (void *)start, end - start))
 			__atomic_fetch_add(&b->stats.reported_bytes, end - start, __ATOMIC_RELAXED);
 	}
 	return 0;

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <uapi/lodge.h>
 
 #include "common/log.h"
 #include "common/types.h"
@@ -71,7 +72,7 @@ static const u32 run_ioctls[] = {
 
 static const u32 io_ioctls[] = {
 	0x5421 /* FIONBIO */, 0x541b /* FIONREAD */, 0x400454d0 /* TUNSETOFFLOAD */,
-	0x400454d9 /* TUNSETQUEUE */,
+	0x400454d9 /* TUNSETQUEUE */, LODGE_GUEST_FILE_BLOCKS,
 };
 
 static const u32 vhost_ioctls[] = {
@@ -85,7 +86,7 @@ static const u32 control_ioctls[] = {
 	KVM_CREATE_VM, KVM_SET_TSS_ADDR, KVM_SET_IDENTITY_MAP_ADDR, KVM_CREATE_IRQCHIP,
 	KVM_CREATE_PIT2, KVM_CHECK_EXTENSION, KVM_SET_USER_MEMORY_REGION, KVM_CREATE_VCPU,
 	KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2, KVM_SET_MSRS, KVM_GET_SREGS, KVM_SET_SREGS,
-	KVM_SET_REGS, KVM_SET_FPU,
+	KVM_SET_REGS, KVM_SET_FPU, LODGE_GUEST_FILE_STATS,
 	0x5401 /* TCGETS */, 0x5402 /* TCSETS */, 0x5403 /* TCSETSW */, 0x5404 /* TCSETSF */,
 	0x5413 /* TIOCGWINSZ */, 0x540f /* TIOCGPGRP */,
 };

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
+#include <uapi/lodge.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -24,6 +25,7 @@
 #include "virtio/virtio_balloon.h"
 
 #define CLIENTS 16
+#define PAGE 4096ULL
 #define LINE_MAX_LEN 16384	/* two file names, each byte perhaps escaped */
 #define LOG_ROOM (64 * 1024)
 #define BALLOON_LEAST (16 * MIB)	/* less, and the guest only fights for its life */
@@ -141,6 +143,31 @@ static void add_memory(struct control *c, struct json_object *o)
 	json_object_object_add(o, "balloon", json_object_new_boolean(virtio_dev_live(balloon)));
 }
 
+/* What guest memory that is a file says of itself: bytes, but for counts. */
+static void add_shared(struct control *c, struct json_object *o)
+{
+	struct lodge_guest_file_stats st;
+	struct json_object *s;
+
+	if (mem_file_stats(machine_board(c->m)->mem, &st) < 0)
+		return;
+	s = json_object_new_object();
+	json_object_object_add(s, "private", json_object_new_int64((st.private_pages + st.owned_pages) * PAGE));
+	json_object_object_add(s, "swapped", json_object_new_int64(st.swapped_pages * PAGE));
+	json_object_object_add(s, "shared", json_object_new_int64(st.shared_pages * PAGE));
+	json_object_object_add(s, "saved", json_object_new_int64(st.saved_pages * PAGE));
+	json_object_object_add(s, "breaks", json_object_new_int64(st.breaks));
+	json_object_object_add(s, "breaks_waited", json_object_new_int64(st.breaks_waited));
+	json_object_object_add(s, "mapped", json_object_new_int64(st.mapped));
+	json_object_object_add(s, "offered", json_object_new_int64(st.offered));
+	json_object_object_add(s, "scanned", json_object_new_int64(st.scanned));
+	json_object_object_add(s, "group_frames", json_object_new_int64(st.group_frames * PAGE));
+	json_object_object_add(s, "group_users", json_object_new_int64(st.group_users * PAGE));
+	json_object_object_add(s, "reserve", json_object_new_int64(st.reserve_frames * PAGE));
+	json_object_object_add(s, "reserve_wanted", json_object_new_int64(st.reserve_wanted * PAGE));
+	json_object_object_add(o, "sharing", s);
+}
+
 static void do_info(struct client *cl, struct json_object *rq)
 {
 	struct control *c = cl->c;
@@ -157,6 +184,7 @@ static void do_info(struct client *cl, struct json_object *rq)
 	json_object_object_add(o, "state",
 			       json_object_new_string(state_name(machine_state(c->m))));
 	add_memory(c, o);
+	add_shared(c, o);
 	json_object_object_add(o, "cpus", json_object_new_int(c->cfg.cpus));
 	json_object_object_add(o, "uptime_ms", json_object_new_int64(ms));
 	json_object_object_add(o, "exits", json_object_new_int64(machine_exits(c->m)));

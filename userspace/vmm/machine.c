@@ -140,7 +140,8 @@ struct machine *machine_create(struct kvm *kvm, struct loop *loop,
 	m->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = kvm_create_vm(kvm, m->cfg.legacy_timer, e);
 	if (!r)
-		r = mem_init(&m->mem, cfg->mem, e);
+		r = cfg->share ? mem_init_shared(&m->mem, cfg->mem, kvm->dev, cfg->share_group, e) :
+				 mem_init(&m->mem, cfg->mem, e);
 	if (!r)
 		r = mem_attach(&m->mem, kvm, e);
 	if (!r)

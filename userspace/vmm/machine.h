@@ -29,6 +29,8 @@ typedef void machine_event_fn(void *ctx, enum machine_event ev, const char *why)
 
 struct machine_config {
 	u64 mem;
+	bool share;		/* memory with guests of the group */
+	u64 share_group;
 	unsigned int cpus;
 	bool legacy_timer;	/* with PIT, for guests without kvmclock */
 	struct boot_config boot;	/* rsdp is filled in here */

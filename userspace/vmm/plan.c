@@ -17,6 +17,10 @@ void plan_print_line(const struct run_options *o, const char *cmdline)
 		fprintf(stderr, " --disk %s", o->disk[i]);
 	for (i = 0; i < o->nets; i++)
 		fprintf(stderr, " --net %s", o->net[i]);
+	if (o->share && o->share_group)
+		fprintf(stderr, " --share %llu", (unsigned long long)o->share_group);
+	else if (o->share)
+		fprintf(stderr, " --share user");
 	fprintf(stderr, " -p '%s'\n", cmdline);
 }
 
@@ -46,6 +50,8 @@ void plan_print_json(const struct run_options *o, const char *cmdline)
 	add_text(p, "initrd", o->initrd);
 	add_text(p, "cmdline", cmdline);
 	json_object_object_add(p, "memory", json_object_new_int64(o->mem));
+	json_object_object_add(p, "share", json_object_new_boolean(o->share));
+	json_object_object_add(p, "share_group", json_object_new_uint64(o->share_group));
 	json_object_object_add(p, "cpus", json_object_new_int(o->cpus));
 	add_text(p, "console", o->console);
 	add_text(p, "ring", o->packed_rings ? "packed" : "split");

@@ -339,6 +339,8 @@ static int prepare_machine(struct run *r, struct err *e)
 	struct run_options *o = r->o;
 	struct machine_config cfg = {
 		.mem = o->mem,
+		.share = o->share,
+		.share_group = o->share_group,
 		.cpus = o->cpus,
 		.legacy_timer = o->pit,
 		.boot = {

@@ -34,6 +34,8 @@ struct run_options {
 	enum run_seccomp seccomp;
 	u64 timeout_s;			/* 0: none */
 	bool dry_run, json, quiet, pit, no_stdin, bare_cmdline;
+	bool share;			/* memory, in this group of the user's; 0 is the default one */
+	u64 share_group;
 	bool packed_rings;		/* offer them; the guest decides */
 	char **command;			/* NULL, or the words behind "--" */
 	unsigned int command_len;

@@ -33,6 +33,7 @@ enum {
 	OPT_PIT,
 	OPT_RING,
 	OPT_SECCOMP,
+	OPT_SHARE,
 	OPT_TIMEOUT,
 };
 
@@ -67,6 +68,8 @@ static const struct opt run_opts[] = {
 	  "split packed" },
 	{ OPT_SECCOMP, "seccomp", "MODE", "kill, log or off (default kill)",
 	  "kill log off" },
+	{ OPT_SHARE, "share", "WITH", "share equal memory with guests of this user: off, user or a group's number (default off)",
+	  "off user" },
 	{ OPT_TIMEOUT, "timeout", "SECONDS", "end the guest after this time" },
 	{ 0 },
 };
@@ -157,6 +160,21 @@ static int parse_policy(struct run_options *o, int id, const char *arg, struct e
 	return r < 0 ? r : 0;
 }
 
+static int parse_share(struct run_options *o, const char *arg, struct err *e)
+{
+	char *end;
+
+	o->share = strcmp(arg, "off");
+	o->share_group = 0;
+	if (!o->share || !strcmp(arg, "user"))
+		return 0;
+	errno = 0;
+	o->share_group = strtoull(arg, &end, 0);
+	if (errno || *end || arg[0] < '0' || arg[0] > '9' || !o->share_group)
+		return err_set(e, EINVAL, "--share does not know '%s'; try: off, user, or a number from 1 on", arg);
+	return 0;
+}
+
 static int parse_value(struct run_options *o, int id, const char *arg, struct err *e)
 {
 	u64 v;
@@ -183,6 +201,8 @@ static int parse_value(struct run_options *o, int id, const char *arg, struct er
 				       arg);
 		snprintf(o->name, sizeof(o->name), "%s", arg);
 		return 0;
+	case OPT_SHARE:
+		return parse_share(o, arg, e);
 	case OPT_LOG:
 		r = log_set_level_name(arg);
 		if (r < 0)
