@@ -57,6 +57,21 @@ const char *vhd_type_name(enum vhd_type type);
 #define VHD_O_OWN		0x40u	/* a differencing image without its parents: only sectors
 					 * that it holds itself mean anything (see vhd_map()) */
 #define VHD_O_INTERNAL		0x80u	/* write to an image that others stand on */
+#define VHD_O_NOKEY		0x100u	/* look also at an encrypted image whose key is not there: its
+					 * data cannot be read. VHD_O_NOPARENT does so too */
+
+/*
+ * A ring of keys: 32 bytes (AES-128-XTS) or 64 (AES-256-XTS) each. Every
+ * encrypted image of a chain takes from it the key that it was made with.
+ */
+struct vhd_keys;
+
+struct vhd_keys *vhd_keys_create(void);	/* empty; NULL: no memory */
+int vhd_keys_add(struct vhd_keys *k, const void *key, size_t bytes, struct vhd_error *err);
+/* What @path holds, to its end: a file, "-" (standard input) or "fd:NUMBER". */
+int vhd_keys_add_file(struct vhd_keys *k, const char *path, struct vhd_error *err);
+/* Images that were opened with it keep it. Accepts NULL. */
+void vhd_keys_free(struct vhd_keys *k);
 
 /*
  * Opens @path. On success 0 and *@out; else -errno and a sentence in @err.
@@ -65,6 +80,9 @@ const char *vhd_type_name(enum vhd_type type);
  * lost) and read as it is otherwise.
  */
 int vhd_open(const char *path, unsigned int flags, struct vhd **out, struct vhd_error *err);
+/* The same with keys (NULL: none). -ENOKEY, -EKEYREJECTED: an image of the chain is encrypted, and its key is not there. */
+int vhd_open_keys(const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
+		  struct vhd_error *err);
 
 /*
  * Writes back, marks the image clean, closes. All queues must be gone.
@@ -87,6 +105,11 @@ struct vhd_info {
 	bool hidden;
 	bool saved_state;
 	bool aligned;			/* every block's data lies on 4 KiB */
+	bool encrypted;
+	bool keyed;			/* ... and its key was given */
+	bool batmap;			/* has tapdisk's map of full blocks */
+	uint8_t key_nonce[32];
+	uint8_t key_hash[32];		/* SHA-256 of nonce and key */
 	uint8_t uuid[16];
 	uint8_t parent_uuid[16];
 	uint32_t timestamp;		/* seconds since 2000-01-01 UTC */
@@ -115,6 +138,7 @@ struct vhd_params {
 	bool parent_live;		/* the parent is being written to: whoever does will mark it */
 	bool preallocate;		/* VHD_RAW, VHD_FIXED: reserve the space now */
 	bool keep;			/* ... on a device: leave its contents, they will be overwritten */
+	struct vhd_keys *keys;		/* encrypt with the first of them; NULL: as the parent is */
 	uint32_t timestamp;		/* 0: now */
 	uint8_t uuid[16];		/* all zero: a random one */
 };
@@ -156,6 +180,12 @@ int vhd_set_parent(const char *path, const char *parent, bool raw, struct vhd_er
  */
 int vhd_branch(struct vhd *v, struct vhd *child, const char *disk, const char *snapshot, struct vhd_queue **q,
 	       unsigned int n, struct vhd_error *err);
+
+/*
+ * Encrypts the empty image @path with the first key of @keys, if it has room
+ * for the key's hash (-EOPNOTSUPP: it has none; it must be made anew).
+ */
+int vhd_set_key(const char *path, const struct vhd_keys *keys, struct vhd_error *err);
 
 #define VHD_RESIZE_SHRINK	1u	/* what lies behind the new end may be lost */
 

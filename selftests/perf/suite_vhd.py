@@ -29,7 +29,7 @@ class Bench:
         os.makedirs(self.dir)
         subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-std=gnu11", "-D_GNU_SOURCE=", "-I", top + "/include", "-I",
                         top + "/userspace", "-o", self.tool, top + "/selftests/perf/vhd_bench.c",
-                        *glob.glob(top + "/userspace/vhd/*.c"), "-laio", "-pthread"], check=True)
+                        *glob.glob(top + "/userspace/vhd/*.c"), "-laio", "-lcrypto", "-pthread"], check=True)
         self.instructions = None
 
     def path(self, name):

@@ -25,9 +25,9 @@
 #define ROOM	(72u << 20)
 #define MOST	3
 
-enum kind { DYNAMIC, DIFF, DEVICE, KINDS };
+enum kind { DYNAMIC, DIFF, DEVICE, KEYED, KINDS };
 
-static const char *const kind_names[] = { "dynamic", "differencing", "on a device" };
+static const char *const kind_names[] = { "dynamic", "differencing", "on a device", "encrypted" };
 
 /* What a workload is made of. */
 static const struct {
@@ -60,6 +60,7 @@ struct run {
 };
 
 static uint64_t cuts;
+static struct vhd_keys *keys;	/* of the encrypted ones */
 
 static void fail_run(const struct run *r, const char *what)
 {
@@ -91,7 +92,7 @@ static void image_open(struct run *r)
 {
 	struct vhd_error err = { 0 };
 
-	if (image_open_store(memdisk_open(r->disk, false), "x", r->kind == DIFF ? VHD_O_NOPARENT : 0, &r->v, &err))
+	if (image_open_store_keys(memdisk_open(r->disk, false), "x", r->kind == DIFF ? VHD_O_NOPARENT : 0, keys, &r->v, &err))
 		fail_run(r, err.text);
 	if (r->kind == DIFF) {
 		if (image_open_store(memdisk_open(r->below, true), "p", VHD_O_RAW | VHD_O_RDONLY, &r->v->parent, &err))
@@ -115,6 +116,7 @@ static void image_make(struct run *r)
 	uint8_t raw[512];
 	struct layout l;
 
+	p.keys = r->kind == KEYED ? keys : NULL;
 	r->disk = memdisk_create(r->kind == DEVICE ? 1u << 20 : 0, ROOM, r->kind == DEVICE, r->seed);
 	s = memdisk_open(r->disk, false);
 	if (create_on_store(s, "x", &p, &err) || layout_read(s, &l, &err))
@@ -277,16 +279,21 @@ END_TEST
 
 int main(void)
 {
+	struct vhd_error err;
 	Suite *s = suite_create("vhd_cuts");
 	TCase *t = tcase_create("cuts");
 	SRunner *r = srunner_create(s);
 	int failed;
 
+	keys = vhd_keys_create();
+	if (!keys || vhd_keys_add(keys, "these are thirty-two bytes, a key", 32, &err))
+		return 1;
 	tcase_set_timeout(t, getenv("LODGE_CUTS") ? 7200 : 280);
 	tcase_add_loop_test(t, every_short_workload_survives_every_cut, 0, KINDS);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);
+	vhd_keys_free(keys);
 	return failed ? 1 : 0;
 }

@@ -73,6 +73,7 @@ struct model {
 	bool may_fail;
 	uint64_t failures;
 	struct memdisk *parent_disk;
+	struct vhd_keys *keys;
 	uint64_t cuts, flushes;
 };
 
@@ -235,8 +236,8 @@ static void model_open(struct model *m)
 	struct vhd_error err = { 0 };
 	int i;
 
-	ck_assert_msg(!image_open_store(memdisk_open(m->disk, false), "disk",
-					m->diff ? VHD_O_NOPARENT : 0, &m->v, &err),
+	ck_assert_msg(!image_open_store_keys(memdisk_open(m->disk, false), "disk",
+					     m->diff ? VHD_O_NOPARENT : 0, m->keys, &m->v, &err),
 		      "cannot open: %s", err.text);
 	if (m->diff) {
 		ck_assert(!image_open_store(parent_store(m), "parent", VHD_O_RAW | VHD_O_RDONLY,
@@ -496,6 +497,11 @@ static void model_make(struct model *m, const char *kind, uint32_t block_size)
 	m->diff = strstr(kind, "diff");
 	for (i = 0; i < SECTORS; i++)
 		settle(&m->s[i], 0);
+	if (strstr(kind, "keyed")) {
+		m->keys = vhd_keys_create();
+		ck_assert(!vhd_keys_add(m->keys, "a key is as many bytes as this: 0123456789 0123456789 0123456789", 64, &err));
+		p.keys = m->keys;
+	}
 	p.type = strstr(kind, "fixed") ? VHD_FIXED : VHD_DYNAMIC;
 	s = fresh_disk(m, kind, block_size);
 	ck_assert_msg(!create_on_store(s, "disk", &p, &err), "cannot create: %s", err.text);
@@ -517,6 +523,7 @@ static void model_free(struct model *m)
 	memdisk_destroy(m->disk);
 	if (m->parent_disk)
 		memdisk_destroy(m->parent_disk);
+	vhd_keys_free(m->keys);
 	free(m->s);
 }
 
@@ -590,6 +597,15 @@ START_TEST(image_on_a_device_behaves_as_a_disk)
 }
 END_TEST
 
+START_TEST(encrypted_image_behaves_as_a_disk)
+{
+	model_run("dynamic keyed", 65536, 5000);
+	model_run("dynamic keyed", 8192, 4000);
+	model_run("dynamic keyed device", 32768, 4000);
+	model_run("diff keyed", 65536, 5000);
+}
+END_TEST
+
 START_TEST(fixed_image_behaves_as_a_disk)
 {
 	model_run("fixed", 65536, 10000);
@@ -627,12 +643,14 @@ static void fail_run(const char *kind, uint64_t n, uint64_t count)
 	model_free(&m);
 }
 
+static const char *const fail_kinds[] = { "dynamic", "diff", "dynamic keyed" };
+
 START_TEST(every_single_failed_operation_is_survived)
 {
 	uint64_t n;
 
 	for (n = 1; n < 260; n += 2)
-		fail_run(_i ? "diff" : "dynamic", n, 1);
+		fail_run(fail_kinds[_i], n, 1);
 }
 END_TEST
 
@@ -641,7 +659,7 @@ START_TEST(a_disk_that_keeps_failing_is_survived)
 	uint64_t n;
 
 	for (n = 1; n < 200; n += 5)
-		fail_run(_i ? "diff" : "dynamic", n, ~0ull >> 1);
+		fail_run(fail_kinds[_i], n, ~0ull >> 1);
 }
 END_TEST
 
@@ -764,10 +782,11 @@ int main(void)
 	add_case(s, "dynamic", dynamic_image_behaves_as_a_disk);
 	add_case(s, "foreign", foreign_layout_behaves_as_a_disk);
 	add_case(s, "diff", differencing_image_behaves_as_a_disk);
+	add_case(s, "keyed", encrypted_image_behaves_as_a_disk);
 	add_case(s, "device", image_on_a_device_behaves_as_a_disk);
 	t = add_case(s, "fail", NULL);
-	tcase_add_loop_test(t, every_single_failed_operation_is_survived, 0, 2);
-	tcase_add_loop_test(t, a_disk_that_keeps_failing_is_survived, 0, 2);
+	tcase_add_loop_test(t, every_single_failed_operation_is_survived, 0, 3);
+	tcase_add_loop_test(t, a_disk_that_keeps_failing_is_survived, 0, 3);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);

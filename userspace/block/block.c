@@ -19,6 +19,7 @@
 
 struct block {
 	struct vhd *vhd;
+	struct vhd_keys *keys;		/* NULL: none */
 	struct block_spec spec;
 	struct vhd_info info;
 };
@@ -58,7 +59,19 @@ struct block *block_open(const char *spec, unsigned int flags, char **err)
 	how |= b->spec.buffered ? VHD_O_BUFFERED : 0;
 	how |= b->spec.vhd ? 0 : VHD_O_RAW;
 	how |= b->spec.raw_parent ? VHD_O_RAW_PARENT : 0;
-	ret = vhd_open(b->spec.path, how, &b->vhd, &why);
+	if (b->spec.key[0]) {
+		b->keys = vhd_keys_create();
+		ret = b->keys ? vhd_keys_add_file(b->keys, b->spec.key, &why) : block_spec_fail(err, ENOMEM, "out of memory");
+		if (ret && b->keys)
+			block_spec_fail(err, why.code, "%s", why.text);
+		if (ret)
+			goto fail;
+	}
+	ret = vhd_open_keys(b->spec.path, how, b->keys, &b->vhd, &why);
+	if (ret == -ENOKEY || ret == -EKEYREJECTED) {
+		block_spec_fail(err, why.code, "%s; add ,key=FILE to the disk", why.text);
+		goto fail;
+	}
 	if (ret) {
 		block_spec_fail(err, why.code, "%s", why.text);
 		goto fail;
@@ -66,6 +79,7 @@ struct block *block_open(const char *spec, unsigned int flags, char **err)
 	vhd_get_info(b->vhd, &b->info);
 	return b;
 fail:
+	vhd_keys_free(b->keys);
 	free(b);
 	errno = -ret;
 	return NULL;
@@ -78,6 +92,7 @@ int block_close(struct block *b)
 	if (!b)
 		return 0;
 	ret = vhd_close(b->vhd);
+	vhd_keys_free(b->keys);
 	free(b);
 	return ret;
 }
@@ -99,7 +114,7 @@ int block_branch(struct block *b, struct block_queue *const *q, unsigned int n, 
 	/* The name may have been given as a symbolic link, which is not to be replaced. */
 	if (!realpath(b->spec.path, disk))
 		return block_spec_fail(err, errno, "cannot find '%s': %s", b->spec.path, strerror(errno));
-	ret = vhd_open(child, VHD_O_OWN | (b->spec.buffered ? VHD_O_BUFFERED : 0), &next, &why);
+	ret = vhd_open_keys(child, VHD_O_OWN | (b->spec.buffered ? VHD_O_BUFFERED : 0), b->keys, &next, &why);
 	if (ret)
 		return block_spec_fail(err, why.code, "%s", why.text);
 	ret = vhd_branch(b->vhd, next, disk, snapshot, queue, n, &why);

@@ -78,6 +78,8 @@ struct block_req {
  *	discard=on|off		default on; off: discards are accepted and ignored
  *	rawparent=on|off	default off; on: a differencing image may stand on
  *				a raw file
+ *	key=FILE		the key of an encrypted image (32 or 64 bytes); fd:N is
+ *				a descriptor
  *
  * A path may also be written raw:FILE or vhd:FILE. Returns NULL and sets *@err
  * to a sentence for the user (free() it); errno holds the reason's number.

@@ -79,6 +79,10 @@ static int set_option(struct block_spec *s, const char *key, const char *value, 
 		else
 			return block_spec_fail(err, EINVAL, "disk format '%s' is not known; formats are raw and vhd",
 					       value ? value : "");
+	} else if (!strcmp(key, "key")) {
+		if (!value || !*value)
+			return block_spec_fail(err, EINVAL, "disk option key needs the name of a file that holds the key");
+		snprintf(s->key, sizeof(s->key), "%s", value);
 	} else if (!strcmp(key, "cache")) {
 		if (!value || (strcmp(value, "none") && strcmp(value, "host")))
 			return block_spec_fail(err, EINVAL, "disk option cache is 'none' or 'host', not '%s'",
@@ -93,7 +97,7 @@ static int set_option(struct block_spec *s, const char *key, const char *value, 
 		s->nodiscard = !flag;
 		return ret;
 	} else {
-		return block_spec_fail(err, EINVAL, "disk option '%s' is not known; options are path, format, readonly, cache, discard, rawparent",
+		return block_spec_fail(err, EINVAL, "disk option '%s' is not known; options are path, format, readonly, cache, discard, rawparent, key",
 				       key);
 	}
 	return 0;
@@ -109,7 +113,7 @@ static bool named_vhd(const char *path)
 int block_spec_parse(const char *text, struct block_spec *s, char **err)
 {
 	static const char *const keys[] = { "path=", "format=", "readonly=", "cache=", "discard=",
-					    "rawparent=" };
+					    "rawparent=", "key=" };
 	char word[4096 + 16], *eq;
 	bool first = true;
 	int format = -1, ret;

@@ -14,6 +14,7 @@ struct block_spec {
 	bool buffered;
 	bool nodiscard;
 	bool raw_parent;
+	char key[4096];			/* a file, "-" or "fd:N"; empty: none */
 };
 
 /* 0, or -EINVAL and a malloc'd sentence in *@err (@err may be NULL). */

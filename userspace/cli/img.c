@@ -25,8 +25,9 @@ enum { OPT_BLOCK = 256, OPT_PREALLOCATE, OPT_FORCE, OPT_JSON, OPT_RAW_PARENT };
 static const struct command *const commands[] = {
 	&img_check_command,   &img_clone_command,  &img_coalesce_command, &img_compare_command,
 	&img_convert_command, &img_copy_command,   &img_create_command,	  &img_delete_command,
-	&img_info_command,    &img_map_command,	   &img_rebase_command,	  &img_repair_command,
-	&img_resize_command,  &img_snapshot_command, &img_tree_command,	  NULL,
+	&img_info_command,    &img_key_command,	   &img_map_command,	  &img_rebase_command,
+	&img_repair_command,  &img_resize_command, &img_snapshot_command, &img_tree_command,
+	NULL,
 };
 
 const struct command img_command = {
@@ -53,6 +54,10 @@ int img_args_take(const struct command *c, struct img_args *a, int argc, char **
 	memset(a, 0, sizeof(*a));
 	command_begin(&a->words, argc, argv);
 	while ((id = command_next(c, &a->words)) >= 0) {
+		if (id == IMG_OPT_KEY && img_key_add(a->words.opts.arg))
+			return LODGE_EXIT_FAILURE + 1;
+		if (id == IMG_OPT_TARGET_KEY && img_target_key_add(a->words.opts.arg, &a->target_key))
+			return LODGE_EXIT_FAILURE + 1;
 		a->json |= id == IMG_OPT_JSON;
 		a->force |= id == IMG_OPT_FORCE;
 		a->raw_parent |= id == IMG_OPT_RAW_PARENT;
@@ -193,6 +198,11 @@ static int img_create(const struct command *c, int argc, char **argv)
 		case OPT_JSON:
 			json = true;
 			break;
+		case IMG_OPT_KEY:
+			if (img_key_add(a.opts.arg))
+				return LODGE_EXIT_FAILURE;
+			p.keys = img_keys();
+			break;
 		case OPT_PREALLOCATE:
 			p.preallocate = true;
 			break;
@@ -231,10 +241,12 @@ const struct command img_create_command = {
 	.max = 2,
 	.kind = OPERAND_FILE,
 	.text = "Makes a new, empty disk image; SIZE takes the suffixes K M G T. A VHD image holds\n"
-		"at most 2040G. With --parent the size may be left out.\n",
+		"at most 2040G. With --parent the size may be left out. A child of an encrypted image is\n"
+		"encrypted with the same key, if not with one of its own.\n",
 	.examples = "  lodge img create disk.vhd 20G\n"
 		    "  lodge img create --type fixed disk.vhd 4G\n"
 		    "  lodge img create --parent gold.vhd guest1.vhd\n"
+		    "  lodge img create --key secret.key disk.vhd 20G\n"
 		    "  lodge img create scratch.raw 3T\n",
 	.opts = (const struct opt[]) {
 		{ 'b', "parent", "FILE", "make a differencing image that stands on FILE" },
@@ -243,6 +255,7 @@ const struct command img_create_command = {
 		{ OPT_FORCE, "force", NULL, "replace an existing file" },
 		{ 'h', "help", NULL, "this text" },
 		{ OPT_JSON, "json", NULL, "print what was made as JSON" },
+		{ IMG_OPT_KEY, "key", "FILE", "encrypt with the key in FILE, - (standard input), or fd:N" },
 		{ OPT_PREALLOCATE, "preallocate", NULL, "raw, fixed: reserve all space now" },
 		{ OPT_RAW_PARENT, "raw-parent", NULL, "the parent is a raw file" },
 		{ 't', "type", "TYPE", "fixed or dynamic (default dynamic)", "fixed dynamic" },
@@ -272,10 +285,10 @@ static void info_json(const char *path, const struct vhd_info *f)
 		printf("\",\n  \"creator\": ");
 		print_json_string(f->creator);
 		printf(",\n  \"created\": %lld,\n  \"geometry\": [%u, %u, %u],\n  \"clean\": %s,\n"
-		       "  \"hidden\": %s,\n  \"saved_state\": %s",
+		       "  \"hidden\": %s,\n  \"saved_state\": %s,\n  \"encrypted\": %s",
 		       (long long)f->timestamp + 946684800ll, f->cylinders, f->heads,
 		       f->sectors_per_track, f->unclean ? "false" : "true",
-		       f->hidden ? "true" : "false", f->saved_state ? "true" : "false");
+		       f->hidden ? "true" : "false", f->saved_state ? "true" : "false", f->encrypted ? "true" : "false");
 	}
 	if (f->block_size)
 		printf(",\n  \"block_size\": %u,\n  \"blocks_used\": %u,\n  \"blocks_total\": %u,\n"
@@ -316,6 +329,8 @@ static void info_text(const char *path, const struct vhd_info *f)
 		img_print_size(f->block_size);
 		printf(" each%s\n", f->aligned ? ", data on 4 KiB" : "");
 	}
+	if (f->encrypted)
+		printf("encrypted:  AES-XTS; lodge img key show tells more\n");
 	if (f->type == VHD_DIFF)
 		printf("parent:     %s\n", f->parent_name);
 }
@@ -342,7 +357,7 @@ static int img_info(const struct command *c, int argc, char **argv)
 		return command_code(id);
 	if (img_name_parse(a.word[0], format, &name))
 		return LODGE_EXIT_USAGE;
-	if (vhd_open(name.path, VHD_O_RDONLY | VHD_O_NOLOCK | VHD_O_NOPARENT | img_open_flags(&name),
+	if (img_open(name.path, VHD_O_RDONLY | VHD_O_NOLOCK | VHD_O_NOPARENT | img_open_flags(&name),
 		     &v, &err))
 		return print_error("%s", err.text);
 	vhd_get_info(v, &info);

@@ -21,6 +21,7 @@ extern const struct command img_copy_command;
 extern const struct command img_create_command;
 extern const struct command img_delete_command;
 extern const struct command img_info_command;
+extern const struct command img_key_command;
 extern const struct command img_map_command;
 extern const struct command img_rebase_command;
 extern const struct command img_repair_command;
@@ -29,12 +30,14 @@ extern const struct command img_snapshot_command;
 extern const struct command img_tree_command;
 
 /* Options that several of them have. */
-enum { IMG_OPT_JSON = 512, IMG_OPT_FORCE, IMG_OPT_RAW_PARENT, IMG_OPT_SHRINK, IMG_OPT_KEEP, IMG_OPT_FLATTEN, IMG_OPT_RELEASE };
+enum { IMG_OPT_JSON = 512, IMG_OPT_FORCE, IMG_OPT_RAW_PARENT, IMG_OPT_SHRINK, IMG_OPT_KEEP, IMG_OPT_FLATTEN, IMG_OPT_RELEASE,
+       IMG_OPT_KEY, IMG_OPT_TARGET_KEY };
 
 struct img_args {
 	struct command_args words;
 	bool json, dry, progress, force, raw_parent, shrink, keep, flatten, release, unsafe;
 	const char *format, *format2, *parent;
+	struct vhd_keys *target_key;
 };
 
 /* Takes the command line; 0, or an exit code + 1 to leave with at once. */
@@ -54,6 +57,21 @@ int img_type_parse(const char *word, bool vhd, enum vhd_type *type);
 int img_block_parse(const char *word, uint32_t *bytes, struct err *e);
 unsigned int img_open_flags(const struct img_name *name);
 void img_print_size(uint64_t bytes);
+void img_print_hex(const uint8_t *p, size_t bytes);
+
+/* Adds what --key names to the ring that img_open() uses. 0, or an exit code after a message. */
+int img_key_add(const char *path);
+/* ... what --target-key names to a ring of its own. */
+int img_target_key_add(const char *path, struct vhd_keys **target);
+/* The ring; NULL: no key was given. */
+struct vhd_keys *img_keys(void);
+/* vhd_open() with all keys that were given; a missing one is told of in the command's words. */
+int img_open(const char *path, unsigned int flags, struct vhd **v, struct vhd_error *err);
+/* Whether the image itself is. 0, or an exit code after a message. */
+int img_encrypted(const char *path, bool *encrypted);
+
+#define IMG_KEY_OPTION { IMG_OPT_KEY, "key", "FILE", "a key: a file, - (standard input), fd:N; may be repeated" }
+#define IMG_TARGET_KEY_OPTION { IMG_OPT_TARGET_KEY, "target-key", "FILE", "encrypt the target with this key" }
 
 /*
  * A file in the making: it appears under its own name complete or not at all,

@@ -37,7 +37,7 @@ static int try_exclusive(const char *path, unsigned int flags)
 	struct vhd_error err;
 	struct vhd *v;
 
-	if (vhd_open(path, VHD_O_NOPARENT | flags, &v, &err))
+	if (img_open(path, VHD_O_NOPARENT | flags, &v, &err))
 		return print_error("%s", err.text);
 	if (vhd_close(v))
 		return print_error("cannot write to '%s'", path);
@@ -132,11 +132,11 @@ static int nearest_with_data(char *path, size_t room, bool raw_parent, bool *raw
 	int depth;
 
 	for (depth = 0; depth < VHD_MAX_CHAIN && !*raw; depth++) {
-		if (vhd_open(path, VHD_O_RDONLY | VHD_O_NOPARENT, &v, &err))
+		if (img_open(path, VHD_O_RDONLY | VHD_O_NOPARENT, &v, &err))
 			return print_error("%s", err.text);
 		vhd_get_info(v, &info);
 		vhd_close(v);
-		if (info.type != VHD_DIFF || info.blocks_used)
+		if (info.type != VHD_DIFF || info.blocks_used || info.encrypted)
 			return 0;
 		if (img_parent_of(path, raw_parent, parent, sizeof(parent), &info, raw))
 			return LODGE_EXIT_FAILURE;
@@ -218,7 +218,7 @@ static int may_delete(const char *path, const struct img_args *a, struct vhd_inf
 	if (ret)
 		return ret;
 	/* Nobody may be using it. */
-	if (vhd_open(path, VHD_O_NOPARENT | VHD_O_INTERNAL, &v, &err))
+	if (img_open(path, VHD_O_NOPARENT | VHD_O_INTERNAL, &v, &err))
 		return print_error("%s", err.text);
 	vhd_get_info(v, info);
 	vhd_close(v);
@@ -233,6 +233,7 @@ static int img_delete(const struct command *c, int argc, char **argv)
 	const char *path;
 	struct vhd_info info;
 	struct img_args a;
+	struct vhd_error ignored;
 	char parent[4096] = "";
 	bool raw = false;
 	struct vhd *v;
@@ -245,7 +246,7 @@ static int img_delete(const struct command *c, int argc, char **argv)
 	if (ret)
 		return ret;
 	/* A parent that is gone needs no release. */
-	if (info.type == VHD_DIFF && !vhd_open(path, VHD_O_RDONLY | VHD_O_RAW_PARENT, &v, NULL)) {
+	if (info.type == VHD_DIFF && !img_open(path, VHD_O_RDONLY | VHD_O_RAW_PARENT | VHD_O_NOKEY, &v, &ignored)) {
 		static const uint8_t null[16];
 
 		raw = !memcmp(info.parent_uuid, null, 16);

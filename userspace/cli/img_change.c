@@ -14,7 +14,7 @@ static int size_now(const struct img_name *name, uint64_t *size)
 	struct vhd_error err;
 	struct vhd *v;
 
-	if (vhd_open(name->path, VHD_O_RDONLY | VHD_O_NOPARENT | img_open_flags(name), &v, &err))
+	if (img_open(name->path, VHD_O_RDONLY | VHD_O_NOPARENT | img_open_flags(name), &v, &err))
 		return print_error("%s", err.text);
 	*size = vhd_size(v);
 	vhd_close(v);

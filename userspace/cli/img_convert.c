@@ -23,6 +23,7 @@ struct job {
 	struct vhd_params params;
 	bool force, json, progress, raw_parent;
 	const char *foreign_from, *foreign_to;	/* qemu-img's formats; NULL: ours */
+	struct vhd_keys *target_key;	/* NULL: the target is not encrypted */
 	bool same;			/* keep the source's kind: lodge img copy */
 };
 
@@ -32,9 +33,10 @@ static int convert_into(struct job *j, struct img_copy *c, struct img_output *o)
 	int ret, closed;
 
 	j->params.keep = true;
+	j->params.keys = j->target_key;
 	if (vhd_create(o->temporary, &j->params, &err))
 		return print_error("%s", err.text);
-	if (vhd_open(o->temporary, j->params.type == VHD_RAW ? VHD_O_RAW : 0, &c->to, &err))
+	if (vhd_open_keys(o->temporary, j->params.type == VHD_RAW ? VHD_O_RAW : 0, j->params.keys, &c->to, &err))
 		return print_error("%s", err.text);
 	/* A new file reads as zeros, and so do blocks that a table does not name. */
 	c->write_zeroes = o->device && j->params.type != VHD_DYNAMIC;
@@ -56,7 +58,7 @@ static int convert(struct job *j)
 	struct img_output o;
 	int ret;
 
-	if (vhd_open(j->from.path, VHD_O_RDONLY | img_open_flags(&j->from) |
+	if (img_open(j->from.path, VHD_O_RDONLY | img_open_flags(&j->from) |
 		     (j->raw_parent ? VHD_O_RAW_PARENT : 0), &c.from, &err))
 		return print_error("%s", err.text);
 	j->params.size = vhd_size(c.from);
@@ -64,6 +66,9 @@ static int convert(struct job *j)
 		struct vhd_info info;
 
 		vhd_get_info(c.from, &info);
+		/* What was encrypted stays so. */
+		if (info.encrypted && !j->target_key)
+			j->target_key = img_keys();
 		j->params.type = info.type == VHD_DIFF ? VHD_DYNAMIC : info.type;
 		j->params.block_size = info.block_size;
 	}
@@ -157,6 +162,14 @@ static int img_convert(const struct command *c, int argc, char **argv)
 		case OPT_JSON:
 			j.json = true;
 			break;
+		case IMG_OPT_KEY:
+			if (img_key_add(a.opts.arg))
+				return LODGE_EXIT_FAILURE;
+			break;
+		case IMG_OPT_TARGET_KEY:
+			if (img_target_key_add(a.opts.arg, &j.target_key))
+				return LODGE_EXIT_FAILURE;
+			break;
 		case 'O':
 			output = a.opts.arg;
 			break;
@@ -178,8 +191,8 @@ static int img_convert(const struct command *c, int argc, char **argv)
 	if ((!j.foreign_from && img_name_parse(a.word[0], format, &j.from)) ||
 	    (!j.foreign_to && img_name_parse(a.word[1], output, &j.to)))
 		return LODGE_EXIT_USAGE;
-	if (j.foreign_to && (type || j.params.block_size)) {
-		print_error("--type and --block-size are for VHD targets");
+	if (j.foreign_to && (type || j.params.block_size || j.target_key)) {
+		print_error("--type, --block-size and --target-key are for VHD targets");
 		return LODGE_EXIT_USAGE;
 	}
 	if (img_type_parse(type, j.to.vhd, &j.params.type))
@@ -208,9 +221,11 @@ const struct command img_convert_command = {
 		{ 'f', "format", "FORMAT", "source: raw, vhd, qcow2, vmdk, vhdx (default: by its name)", "raw vhd qcow2 vmdk vhdx" },
 		{ 'h', "help", NULL, "this text" },
 		{ OPT_JSON, "json", NULL, "print what was done as JSON" },
+		IMG_KEY_OPTION,
 		{ 'O', "output-format", "FORMAT", "target: raw, vhd, qcow2, vmdk, vhdx (default: by its name)", "raw vhd qcow2 vmdk vhdx" },
 		{ 'p', "progress", NULL, "show progress, speed, and the time left" },
 		{ OPT_RAW_PARENT, "raw-parent", NULL, "allow a source that stands on a raw file" },
+		IMG_TARGET_KEY_OPTION,
 		{ 't', "type", "TYPE", "target: fixed or dynamic (default dynamic)", "fixed dynamic" },
 		{ 0 },
 	},
@@ -232,6 +247,7 @@ static int img_copy(const struct command *c, int argc, char **argv)
 	j.json = a.json;
 	j.progress = a.progress;
 	j.raw_parent = a.raw_parent;
+	j.target_key = a.target_key;
 	return convert(&j);
 }
 
@@ -243,7 +259,8 @@ const struct command img_copy_command = {
 	.max = 2,
 	.kind = OPERAND_FILE,
 	.text = "Copies a disk image into one of the same kind, without what was freed in it. A copy of\n"
-		"a differencing image stands alone. The target appears when it is complete, or not at\n"
+		"a differencing image stands alone, and that of an encrypted one has the first --key, if\n"
+		"not one of its own. The target appears when it is complete, or not at\n"
 		"all.\n",
 	.examples = "  lodge img copy -p disk.vhd backup.vhd\n",
 	.opts = (const struct opt[]) {
@@ -251,8 +268,10 @@ const struct command img_copy_command = {
 		{ 'f', "format", "FORMAT", "raw or vhd (default: by the source's name)", "raw vhd" },
 		{ 'h', "help", NULL, "this text" },
 		{ IMG_OPT_JSON, "json", NULL, "print what was done as JSON" },
+		IMG_KEY_OPTION,
 		{ 'p', "progress", NULL, "show progress, speed, and the time left" },
 		{ IMG_OPT_RAW_PARENT, "raw-parent", NULL, "allow a source that stands on a raw file" },
+		IMG_TARGET_KEY_OPTION,
 		{ 0 },
 	},
 	.run = img_copy,

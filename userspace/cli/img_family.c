@@ -55,7 +55,7 @@ static int info_of(const char *path, struct vhd_info *info)
 	struct vhd_error err;
 	struct vhd *v;
 
-	if (vhd_open(path, VHD_O_RDONLY | VHD_O_NOLOCK | VHD_O_NOPARENT, &v, &err))
+	if (img_open(path, VHD_O_RDONLY | VHD_O_NOLOCK | VHD_O_NOPARENT, &v, &err))
 		return print_error("%s", err.text);
 	vhd_get_info(v, info);
 	vhd_close(v);
@@ -95,7 +95,7 @@ int img_parent_of(const char *path, bool raw_parent, char *parent, size_t room, 
 	struct vhd *v;
 	int ret = 0;
 
-	if (vhd_open(path, VHD_O_RDONLY | (raw_parent ? VHD_O_RAW_PARENT : 0), &v, &err))
+	if (img_open(path, VHD_O_RDONLY | VHD_O_NOKEY | (raw_parent ? VHD_O_RAW_PARENT : 0), &v, &err))
 		return print_error("%s", err.text);
 	vhd_get_info(v, info);
 	if (info->type != VHD_DIFF)

@@ -43,6 +43,19 @@ static int same_file(const char *a, const char *b)
 	return realpath(a, x) && realpath(b, y) && !strcmp(x, y);
 }
 
+/* Data of an encrypted image are not to be left in clear where nobody expects that. */
+static int stays_secret(const char *from, const char *to, bool to_raw)
+{
+	bool secret, kept = false;
+	int ret = img_encrypted(from, &secret);
+
+	if (!ret && secret && !to_raw)
+		ret = img_encrypted(to, &kept);
+	if (!ret && secret && !kept)
+		ret = print_error("'%s' is encrypted and '%s' is not, which would then hold its data in clear; to have that, convert it", from, to);
+	return ret;
+}
+
 /* The parent may have no other child, or that would see the merged data. */
 static int only_child(const struct merge *m)
 {
@@ -69,7 +82,7 @@ static int count_own(struct merge *m)
 	struct vhd *v;
 	int ret = 0;
 
-	if (vhd_open(m->path, VHD_O_RDONLY | VHD_O_OWN, &v, &err))
+	if (img_open(m->path, VHD_O_RDONLY | VHD_O_OWN | VHD_O_NOKEY, &v, &err))
 		return print_error("%s", err.text);
 	for (at = 0; at < vhd_size(v) && !ret; at += r.length) {
 		ret = vhd_map(v, at, vhd_size(v) - at, &r);
@@ -87,7 +100,7 @@ static int grow_parent(const struct merge *m)
 	uint64_t size;
 	struct vhd *v;
 
-	if (vhd_open(m->parent, flags | VHD_O_RDONLY | VHD_O_NOPARENT, &v, &err))
+	if (img_open(m->parent, flags | VHD_O_RDONLY | VHD_O_NOPARENT, &v, &err))
 		return print_error("%s", err.text);
 	size = vhd_size(v);
 	vhd_close(v);
@@ -104,9 +117,9 @@ static int merge_data(const struct merge *m, bool progress, uint64_t *copied)
 
 	if (ret)
 		return ret;
-	if (vhd_open(m->path, VHD_O_RDONLY | VHD_O_OWN, &c.from, &err))
+	if (img_open(m->path, VHD_O_RDONLY | VHD_O_OWN, &c.from, &err))
 		return print_error("%s", err.text);
-	if (vhd_open(m->parent, m->raw ? VHD_O_RAW : VHD_O_OWN | VHD_O_INTERNAL, &c.to, &err)) {
+	if (img_open(m->parent, m->raw ? VHD_O_RAW : VHD_O_OWN | VHD_O_INTERNAL, &c.to, &err)) {
 		vhd_close(c.from);
 		return print_error("%s", err.text);
 	}
@@ -141,6 +154,8 @@ static int merge_prepare(struct merge *m, bool raw_parent)
 {
 	int ret = img_parent_of(m->path, raw_parent, m->parent, sizeof(m->parent), &m->info, &m->raw);
 
+	if (!ret)
+		ret = stays_secret(m->path, m->parent, m->raw);
 	if (!ret)
 		ret = only_child(m);
 	if (!ret)
@@ -197,6 +212,7 @@ const struct command img_coalesce_command = {
 		{ 'n', "dry-run", NULL, "only say what would be done" },
 		{ 'h', "help", NULL, "this text" },
 		{ IMG_OPT_JSON, "json", NULL, "print what was done as JSON" },
+		IMG_KEY_OPTION,
 		{ IMG_OPT_KEEP, "keep", NULL, "do not delete FILE" },
 		{ 'p', "progress", NULL, "show progress, speed, and the time left" },
 		{ IMG_OPT_RAW_PARENT, "raw-parent", NULL, "allow a parent that is a raw file" },
@@ -267,13 +283,13 @@ static int rebase_open(struct rebase *r, const char *path, const char *old, bool
 	int ret;
 
 	/* The writer first: it makes sure that nobody else is at work. */
-	ret = vhd_open(path, VHD_O_OWN | VHD_O_INTERNAL, &r->to, err);
+	ret = img_open(path, VHD_O_OWN | VHD_O_INTERNAL, &r->to, err);
 	if (!ret)
-		ret = vhd_open(path, VHD_O_OWN | VHD_O_RDONLY | VHD_O_NOLOCK, &r->own, err);
+		ret = img_open(path, VHD_O_OWN | VHD_O_RDONLY | VHD_O_NOLOCK, &r->own, err);
 	if (!ret)
-		ret = vhd_open(old, below | (old_raw ? VHD_O_RAW : 0), &r->old, err);
+		ret = img_open(old, below | (old_raw ? VHD_O_RAW : 0), &r->old, err);
 	if (!ret && fresh)
-		ret = vhd_open(fresh, below | (fresh_raw ? VHD_O_RAW : 0), &r->fresh, err);
+		ret = img_open(fresh, below | (fresh_raw ? VHD_O_RAW : 0), &r->fresh, err);
 	if (ret)
 		return ret;
 	r->old_q = vhd_queue_create(r->old, 8);
@@ -350,6 +366,8 @@ static int rebase_run(const char *path, const struct img_args *a, const struct i
 		       a->unsafe ? ", whatever it would show then" : "");
 		return 0;
 	}
+	if (!ret && !a->unsafe && !old_raw)
+		ret = stays_secret(old, path, false);
 	if (!ret && !a->unsafe)
 		ret = rebase_data(path, old, old_raw, fresh->path, !fresh->vhd, a->progress, &written);
 	if (ret)
@@ -411,6 +429,7 @@ const struct command img_rebase_command = {
 		{ IMG_OPT_FLATTEN, "flatten", NULL, "copy everything: no parent at all" },
 		{ 'h', "help", NULL, "this text" },
 		{ IMG_OPT_JSON, "json", NULL, "print what was done as JSON" },
+		IMG_KEY_OPTION,
 		{ 'p', "progress", NULL, "show progress, speed, and the time left" },
 		{ IMG_OPT_RAW_PARENT, "raw-parent", NULL, "allow an old parent that is a raw file" },
 		{ 'u', "unsafe", NULL, "change the name only" },

@@ -16,14 +16,14 @@
 
 #define PIECE	(1u << 20)
 
-static int open_to_read(const char *word, const char *format, bool raw_parent, struct vhd **v)
+static int open_to_read(const char *word, const char *format, bool raw_parent, unsigned int flags, struct vhd **v)
 {
 	struct vhd_error err;
 	struct img_name name;
 
 	if (img_name_parse(word, format, &name))
 		return LODGE_EXIT_USAGE;
-	if (vhd_open(name.path, VHD_O_RDONLY | img_open_flags(&name) | (raw_parent ? VHD_O_RAW_PARENT : 0),
+	if (img_open(name.path, VHD_O_RDONLY | flags | img_open_flags(&name) | (raw_parent ? VHD_O_RAW_PARENT : 0),
 		     v, &err))
 		return print_error("%s", err.text);
 	return 0;
@@ -91,7 +91,7 @@ static int img_map(const struct command *c, int argc, char **argv)
 
 	if (ret)
 		return ret - 1;
-	ret = open_to_read(a.words.word[0], a.format, a.raw_parent, &v);
+	ret = open_to_read(a.words.word[0], a.format, a.raw_parent, VHD_O_NOKEY, &v);
 	if (ret)
 		return ret;
 	ret = map_image(v, a.json);
@@ -189,7 +189,7 @@ static int compare_open(struct side s[2], const struct img_args *a)
 	int i, ret = 0;
 
 	for (i = 0; i < 2 && !ret; i++) {
-		ret = open_to_read(a->words.word[i], i ? a->format2 : a->format, a->raw_parent, &s[i].v);
+		ret = open_to_read(a->words.word[i], i ? a->format2 : a->format, a->raw_parent, 0, &s[i].v);
 		if (ret)
 			break;
 		s[i].q = vhd_queue_create(s[i].v, 8);
@@ -250,6 +250,7 @@ const struct command img_compare_command = {
 		{ 'F', "second-format", "FORMAT", "second: raw or vhd (default: by its name)", "raw vhd" },
 		{ 'h', "help", NULL, "this text" },
 		{ IMG_OPT_JSON, "json", NULL, "print the result as JSON" },
+		IMG_KEY_OPTION,
 		{ 'p', "progress", NULL, "show progress, speed, and the time left" },
 		{ IMG_OPT_RAW_PARENT, "raw-parent", NULL, "allow images that stand on raw files" },
 		{ 0 },

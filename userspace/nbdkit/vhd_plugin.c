@@ -26,6 +26,7 @@
 static char *file;
 static unsigned int open_flags;
 static bool format_given, raw;
+static struct vhd_keys *keys;
 
 static struct {
 	pthread_mutex_t lock;
@@ -45,6 +46,7 @@ static struct {
 
 static int plugin_config(const char *key, const char *value)
 {
+	struct vhd_error err;
 	int on;
 
 	if (!strcmp(key, "file")) {
@@ -57,6 +59,13 @@ static int plugin_config(const char *key, const char *value)
 		raw = value[0] == 'r';
 		return 0;
 	}
+	if (!strcmp(key, "key")) {
+		keys = keys ? keys : vhd_keys_create();
+		if (keys && !vhd_keys_add_file(keys, value, &err))
+			return 0;
+		nbdkit_error("%s", keys ? err.text : "out of memory");
+		return -1;
+	}
 	if (!strcmp(key, "raw-parent")) {
 		on = nbdkit_parse_bool(value);
 		if (on < 0)
@@ -64,7 +73,7 @@ static int plugin_config(const char *key, const char *value)
 		open_flags |= on ? VHD_O_RAW_PARENT : 0;
 		return 0;
 	}
-	nbdkit_error("unknown parameter %s=%s; there are file=, format=raw|vhd, raw-parent=yes|no", key, value);
+	nbdkit_error("unknown parameter %s=%s; there are file=, format=raw|vhd, key=FILE, raw-parent=yes|no", key, value);
 	return -1;
 }
 
@@ -90,7 +99,7 @@ static int plugin_get_ready(void)
 	struct vhd_error err;
 	struct vhd *v;
 
-	if (vhd_open(file, open_flags | VHD_O_RDONLY | VHD_O_NOLOCK, &v, &err)) {
+	if (vhd_open_keys(file, open_flags | VHD_O_RDONLY | VHD_O_NOLOCK, keys, &v, &err)) {
 		nbdkit_error("%s", err.text);
 		return -1;
 	}
@@ -104,7 +113,7 @@ static void *plugin_open(int readonly)
 	void *handle = NULL;
 
 	pthread_mutex_lock(&disk.lock);
-	if (!disk.v && vhd_open(file, open_flags | (readonly ? VHD_O_RDONLY : 0), &disk.v, &err)) {
+	if (!disk.v && vhd_open_keys(file, open_flags | (readonly ? VHD_O_RDONLY : 0), keys, &disk.v, &err)) {
 		nbdkit_error("%s", err.text);
 	} else if (!readonly && vhd_readonly(disk.v)) {
 		nbdkit_error("the image is open read-only");
@@ -145,6 +154,7 @@ static void plugin_unload(void)
 		disk.v = NULL;
 	}
 	pthread_mutex_unlock(&disk.lock);
+	vhd_keys_free(keys);
 	free(file);
 }
 
@@ -396,6 +406,7 @@ static struct nbdkit_plugin plugin = {
 	.magic_config_key = "file",
 	.config_help = "[file=]FILE          the image\n"
 		       "format=raw|vhd       default: by the file's name\n"
+		       "key=FILE            the key of an encrypted image; may be repeated\n"
 		       "raw-parent=yes|no    allow an image that stands on a raw file (no)",
 	.config = plugin_config,
 	.config_complete = plugin_config_complete,

@@ -245,6 +245,15 @@ void bitmap_set_bits(struct vhd *v, struct bitmap *b, uint32_t first, uint32_t c
 	}
 }
 
+void bitmap_notice_full(struct vhd *v)
+{
+	int i;
+
+	for (i = 0; i < BITMAP_SLOTS; i++)
+		if (v->cache.slot[i].state == BITMAP_VALID && all_ones(v, &v->cache.slot[i]))
+			full_set(v, v->cache.slot[i].block, false);
+}
+
 void bitmap_stage(struct vhd *v)
 {
 	int i;

@@ -107,6 +107,7 @@ static void adopt(struct vhd *v, struct vhd *child, struct vhd_queue **q, unsign
 		v->store->ops->share(v->store);
 	locate_identify(v);
 	child->parent = v;
+	child->crypt |= v->crypt;
 	/* A chain that cannot be flattened for want of memory is walked. */
 	if (flat_create(child)) {
 		flat_destroy(child->flat);

@@ -34,14 +34,14 @@ static void beside(const char *child, const char *name, char *out, size_t room)
 
 static int try_parent(struct vhd *v, const char *path, unsigned int flags, struct vhd_error *err)
 {
-	unsigned int down = (flags & (VHD_O_NOLOCK | VHD_O_BUFFERED | VHD_O_RAW_PARENT)) | VHD_O_RDONLY;
+	unsigned int down = (flags & (VHD_O_NOLOCK | VHD_O_BUFFERED | VHD_O_RAW_PARENT | VHD_O_NOKEY)) | VHD_O_RDONLY;
 	bool raw = vhd_uuid_null(v->header.parent_uuid);
 	unsigned int depth = flags >> 24;
 	struct vhd *p;
 	int ret;
 
 	/* The depth travels in the flags' top byte, so that a loop ends. */
-	ret = image_open_path(path, down | (raw ? VHD_O_RAW : 0) | (depth + 1) << 24, &p, err);
+	ret = image_open_path(path, down | (raw ? VHD_O_RAW : 0) | (depth + 1) << 24, v->keys, &p, err);
 	if (ret)
 		return ret;
 	if (!raw && (p->type == VHD_RAW || memcmp(p->footer.uuid, v->header.parent_uuid, 16))) {
@@ -50,6 +50,8 @@ static int try_parent(struct vhd *v, const char *path, unsigned int flags, struc
 				path);
 	}
 	v->parent = p;
+	v->no_key |= p->no_key;
+	v->crypt |= p->crypt;
 	v->parent_path = strdup(path);
 	if (!v->parent_path)
 		return vhd_fail(err, ENOMEM, "out of memory");
@@ -107,7 +109,7 @@ int chain_open_parent(struct vhd *v, unsigned int flags, struct vhd_error *err)
 		if (!ret)
 			return 0;
 		/* Deeper trouble than "not there": looking elsewhere would hide it. */
-		if (ret == -ELOOP || ret == -ENOMEM || ret == -EPERM)
+		if (ret == -ELOOP || ret == -ENOMEM || ret == -EPERM || ret == -ENOKEY || ret == -EKEYREJECTED)
 			break;
 	}
 	/* Deep in a chain only the two images at the trouble are told of. */

@@ -125,7 +125,7 @@ static void count_gap(struct search *x, uint64_t sectors)
 
 	if (sectors < stride)
 		return;
-	if (x->l.batmap)
+	if (x->l.batmap.present && !x->l.batmap.usable)
 		x->lost += sectors;
 	else
 		x->c->free_bytes += sectors / stride * stride * VHD_SECTOR;
@@ -199,35 +199,30 @@ static int check_table(struct search *x, struct vhd_error *err)
 	return 0;
 }
 
-/* tapdisk's map of full blocks: its header follows the table. */
+/* tapdisk's map of full blocks; what its header says of itself was decoded with the rest. */
 static void check_batmap(struct search *x)
 {
-	uint8_t raw[VHD_SECTOR], *map;
-	__be64 at;
-	__be32 sectors, sum;
-	uint64_t bytes;
+	const struct batmap *b = &x->l.batmap;
+	uint64_t bytes = (uint64_t)b->sectors * VHD_SECTOR;
+	uint8_t *map;
 	uint32_t i;
 
-	if (!x->l.batmap || x->s->ops->pread(x->s, raw, sizeof(raw), x->l.table_end))
+	if (!b->present)
 		return;
-	memcpy(&at, raw + 8, 8);
-	memcpy(&sectors, raw + 16, 4);
-	memcpy(&sum, raw + 24, 4);
-	bytes = (uint64_t)be32toh(sectors) * VHD_SECTOR;
-	if (be64toh(at) > x->s->size || bytes > x->s->size - be64toh(at) || bytes > (4u << 20)) {
+	if (!b->usable) {
 		found(x, VHD_CORRUPT, "the map of full blocks lies behind the end of the file");
 		return;
 	}
-	if (bytes * 8 < x->l.header.max_entries)
+	if (bytes * 8 < (vhd_footer_size(&x->l.footer) + x->l.header.block_size - 1) / x->l.header.block_size)
 		found(x, VHD_CORRUPT, "the map of full blocks has %llu bits for a table of %u blocks",
 		      (unsigned long long)bytes * 8, x->l.header.max_entries);
 	map = malloc(bytes ? bytes : 1);
-	if (!map || x->s->ops->pread(x->s, map, bytes, be64toh(at))) {
+	if (!map || x->s->ops->pread(x->s, map, bytes, b->at)) {
 		free(map);
 		found(x, VHD_CORRUPT, "the map of full blocks cannot be read");
 		return;
 	}
-	if (vhd_checksum(map, bytes, bytes) != be32toh(sum))
+	if (vhd_checksum(map, bytes, bytes) != b->checksum)
 		found(x, VHD_NOTE, "the checksum of the map of full blocks does not fit");
 	for (i = 0; i < x->l.header.max_entries && i < bytes * 8; i++)
 		if (vhd_bit_test(map, i) && x->bat[i] == VHD_UNUSED)
@@ -289,7 +284,7 @@ static void check_chain(struct search *x)
 
 	if (x->l.footer.type != VHD_DIFF || x->c->corruptions)
 		return;
-	if (image_open_path(x->path, VHD_O_RDONLY | VHD_O_NOLOCK | VHD_O_RAW_PARENT, &v, &err))
+	if (image_open_path(x->path, VHD_O_RDONLY | VHD_O_NOLOCK | VHD_O_RAW_PARENT | VHD_O_NOKEY, NULL, &v, &err))
 		found(x, VHD_CORRUPT, "%s", err.text);
 	else
 		vhd_close(v);

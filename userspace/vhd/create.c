@@ -17,6 +17,7 @@
 #include "vhd/image.h"
 
 #define LOCATOR_ROOM	(16u << 10)
+#define RESERVE_MIN	32768u	/* blocks that an encrypted disk may have, at least */
 
 static uint32_t now(void)
 {
@@ -47,7 +48,8 @@ struct vhd_geometry create_geometry(uint64_t size)
 	return g;
 }
 
-static int footer_make(const struct vhd_params *p, uint64_t size, struct vhd_footer *f)
+static int footer_make(const struct vhd_params *p, uint64_t size, const struct vhd_keyhash *key,
+		       struct vhd_footer *f)
 {
 	memset(f, 0, sizeof(*f));
 	f->version = 0x00010000;
@@ -56,12 +58,27 @@ static int footer_make(const struct vhd_params *p, uint64_t size, struct vhd_foo
 	memcpy(f->creator, "ldge", 4);
 	f->creator_version = VHD_CREATOR_VERSION;
 	f->creator_os = 0x5769326b;
+	/* Where a key's hash is, tapdisk's marks say; nobody else could read the data. */
+	if (key && key->set) {
+		memcpy(f->creator, "tap", 4);
+		f->creator_version = 0x00010003;
+		f->creator_os = 0;
+	}
 	f->original_size = size;
 	f->current_size = size;
 	f->geometry = create_geometry(size);
 	f->type = p->type;
 	memcpy(f->uuid, p->uuid, 16);
 	return vhd_uuid_null(f->uuid) ? create_uuid(f->uuid) : 0;
+}
+
+int create_keyhash(enum vhd_type type, const struct vhd_keys *keys, struct vhd_keyhash *key, struct vhd_error *err)
+{
+	if (type != VHD_DYNAMIC && type != VHD_DIFF)
+		return vhd_fail(err, EINVAL, "only dynamic and differencing images can be encrypted");
+	if (getrandom(key->nonce, sizeof(key->nonce), 0) != sizeof(key->nonce) || keys_hash(keys, key))
+		return vhd_fail(err, EIO, "cannot make the key's hash");
+	return 0;
 }
 
 static int size_check(const struct vhd_params *p, uint64_t size, const struct store *s,
@@ -92,7 +109,7 @@ static int flat_make(struct store *s, const struct vhd_params *p, uint64_t size)
 	if (!ret && p->preallocate)
 		ret = store_file_reserve(s, size + (p->type == VHD_FIXED ? VHD_FOOTER_BYTES : 0));
 	if (!ret && p->type == VHD_FIXED) {
-		ret = footer_make(p, size, &f);
+		ret = footer_make(p, size, NULL, &f);
 		vhd_footer_encode(&f, raw);
 		if (!ret)
 			ret = s->ops->pwrite(s, raw, sizeof(raw),
@@ -109,12 +126,13 @@ int create_parent_find(const char *path, bool raw, unsigned int flags, struct ed
 	int64_t mtime = 0;
 	int depth = 1, ret;
 
-	ret = vhd_open(path, flags | VHD_O_RDONLY | VHD_O_RAW_PARENT | (raw ? VHD_O_RAW : 0), &parent, err);
+	ret = vhd_open(path, flags | VHD_O_RDONLY | VHD_O_RAW_PARENT | VHD_O_NOKEY | (raw ? VHD_O_RAW : 0), &parent, err);
 	if (ret)
 		return ret;
 	memset(found, 0, sizeof(*found));
 	found->name = path;
 	found->size = parent->size;
+	found->key = parent->batmap.key;
 	memcpy(found->uuid, parent->footer.uuid, 16);
 	store_file_stat(parent->store, &dev, &ino, &mtime);
 	found->timestamp = mtime > VHD_EPOCH ? mtime - VHD_EPOCH : 0;
@@ -130,7 +148,7 @@ int create_parent_find(const char *path, bool raw, unsigned int flags, struct ed
 	return ret;
 }
 
-static int parent_find(const struct vhd_params *p, struct vhd_header *h, uint64_t *size,
+static int parent_find(const struct vhd_params *p, struct vhd_header *h, uint64_t *size, struct vhd_keyhash *key,
 		       struct vhd_error *err)
 {
 	struct edit_parent parent;
@@ -154,11 +172,56 @@ static int parent_find(const struct vhd_params *p, struct vhd_header *h, uint64_
 				(unsigned long long)*size, (unsigned long long)parent.size);
 	memcpy(h->parent_uuid, parent.uuid, 16);
 	h->parent_timestamp = parent.timestamp;
+	*key = parent.key;
 	return 0;
 }
 
+static int batmap_write(struct store *s, const struct vhd_keyhash *key, uint64_t at, uint32_t sectors)
+{
+	uint8_t *raw = calloc(sectors + 1, VHD_SECTOR);
+	int ret;
+
+	if (!raw)
+		return -ENOMEM;
+	batmap_header_make(key, at, sectors, raw);
+	ret = s->ops->pwrite(s, raw, (size_t)(sectors + 1) * VHD_SECTOR, at);
+	free(raw);
+	return ret;
+}
+
+/* Where table and batmap end, on a page. */
+static uint64_t meta_end(const struct vhd_header *h, const struct vhd_keyhash *key)
+{
+	uint64_t end = h->table_offset + vhd_table_bytes(h->max_entries);
+
+	if (key->set)
+		end += (uint64_t)(batmap_sectors(h->max_entries) + 1) * VHD_SECTOR;
+	return round_up(end, PAGE_BYTES);
+}
+
+/*
+ * Entries of the table of a disk of @size bytes. A batmap ties the table's
+ * length down, so there is room for the disk to grow; and the table ends on a
+ * page, so that it can be written in pages.
+ */
+static uint64_t entries_for(uint64_t size, uint32_t block_size, bool batmap)
+{
+	uint64_t entries = (size + block_size - 1) / block_size, most = VHD_MAX_SIZE / block_size;
+
+	if (!batmap)
+		return entries;
+	entries = entries < RESERVE_MIN / 2 ? RESERVE_MIN : entries * 2;
+	if (most > VHD_MAX_ENTRIES - PAGE_BYTES / 4)
+		most = VHD_MAX_ENTRIES - PAGE_BYTES / 4;
+	if (entries > most)
+		entries = most;
+	if (entries < (size + block_size - 1) / block_size)
+		return (size + block_size - 1) / block_size;
+	return (round_up(VHD_TABLE_OFFSET + entries * 4, PAGE_BYTES) - VHD_TABLE_OFFSET) / 4;
+}
+
 static int write_blocks_image(struct store *s, const struct vhd_footer *f, struct vhd_header *h,
-			      const uint8_t *locators, size_t locator_bytes)
+			      const struct vhd_keyhash *key, const uint8_t *locators, size_t locator_bytes)
 {
 	uint64_t table = vhd_table_bytes(h->max_entries), end;
 	uint8_t raw[VHD_HEADER_BYTES];
@@ -168,8 +231,10 @@ static int write_blocks_image(struct store *s, const struct vhd_footer *f, struc
 	if (!ff)
 		return -ENOMEM;
 	memset(ff, 0xff, table);
-	end = round_up(h->table_offset + table, PAGE_BYTES);
+	end = meta_end(h, key);
 	ret = s->ops->pwrite(s, ff, table, h->table_offset);
+	if (!ret && key->set)
+		ret = batmap_write(s, key, h->table_offset + table, batmap_sectors(h->max_entries));
 	free(ff);
 	if (!ret && locator_bytes) {
 		ret = s->ops->pwrite(s, locators, locator_bytes, end);
@@ -190,7 +255,7 @@ static int write_blocks_image(struct store *s, const struct vhd_footer *f, struc
 }
 
 static int blocks_make(struct store *s, const char *path, const struct vhd_params *p,
-		       uint64_t size, struct vhd_header *h, struct vhd_error *err)
+		       uint64_t size, const struct vhd_keyhash *key, struct vhd_header *h, struct vhd_error *err)
 {
 	struct vhd_footer f;
 	uint8_t *locators;
@@ -203,7 +268,7 @@ static int blocks_make(struct store *s, const char *path, const struct vhd_param
 	    h->block_size & (h->block_size - 1))
 		return vhd_fail(err, EINVAL, "the block size %u is not a power of two from 512 bytes to 16 MiB",
 				h->block_size);
-	entries = (size + h->block_size - 1) / h->block_size;
+	entries = entries_for(size, h->block_size, key->set);
 	if (entries > VHD_MAX_ENTRIES)
 		return vhd_fail(err, EINVAL, "blocks of %u bytes are too small for a disk of %llu bytes",
 				h->block_size, (unsigned long long)size);
@@ -212,16 +277,14 @@ static int blocks_make(struct store *s, const char *path, const struct vhd_param
 	if (!locators)
 		return vhd_fail(err, ENOMEM, "out of memory");
 	if (p->type == VHD_DIFF)
-		n = chain_locators(path, p->parent, h,
-				   round_up(h->table_offset + vhd_table_bytes(entries), PAGE_BYTES),
-				   locators, LOCATOR_ROOM, err);
+		n = chain_locators(path, p->parent, h, meta_end(h, key), locators, LOCATOR_ROOM, err);
 	if (n < 0) {
 		free(locators);
 		return n;
 	}
-	ret = footer_make(p, size, &f);
+	ret = footer_make(p, size, key, &f);
 	if (!ret)
-		ret = write_blocks_image(s, &f, h, locators, n);
+		ret = write_blocks_image(s, &f, h, key, locators, n);
 	free(locators);
 	if (ret)
 		return vhd_fail(err, -ret, "cannot write '%.300s': %s", path, strerror(-ret));
@@ -231,19 +294,22 @@ static int blocks_make(struct store *s, const char *path, const struct vhd_param
 int create_on_store(struct store *s, const char *path, const struct vhd_params *p,
 		    struct vhd_error *err)
 {
+	struct vhd_keyhash key = { 0 };
 	uint64_t size = p->size;
 	struct vhd_header h;
 	int ret = 0;
 
 	memset(&h, 0, sizeof(h));
 	if (p->type == VHD_DIFF)
-		ret = parent_find(p, &h, &size, err);
+		ret = parent_find(p, &h, &size, &key, err);
 	if (!ret)
 		ret = size_check(p, size, s, err);
+	if (!ret && keys_any(p->keys))
+		ret = create_keyhash(p->type, p->keys, &key, err);
 	if (ret)
 		return ret;
 	if (p->type == VHD_DYNAMIC || p->type == VHD_DIFF)
-		return blocks_make(s, path, p, size, &h, err);
+		return blocks_make(s, path, p, size, &key, &h, err);
 	ret = flat_make(s, p, size);
 	if (ret)
 		return vhd_fail(err, -ret, "cannot write '%.300s': %s", path, strerror(-ret));

@@ -428,12 +428,27 @@ static int locators_keep(struct edit *e)
 /* What lies behind the disk's end in its last block must not show when the disk grows. */
 static int tail_clear(struct edit *e, uint64_t size)
 {
-	uint32_t block = size / e->header.block_size, in = size % e->header.block_size;
+	uint32_t block = size / e->header.block_size, in = size % e->header.block_size, i;
+	uint32_t bytes = vhd_bitmap_bytes(e->header.block_size);
+	uint8_t *map;
+	int ret;
 
 	if (!in || block >= e->l.header.max_entries || e->bat[block] == VHD_UNUSED)
 		return 0;
-	return e->s->ops->zero(e->s, (uint64_t)e->bat[block] * VHD_SECTOR +
-			       vhd_bitmap_bytes(e->header.block_size) + in, e->header.block_size - in);
+	if (!e->l.batmap.key.set)
+		return e->s->ops->zero(e->s, (uint64_t)e->bat[block] * VHD_SECTOR + bytes + in,
+				       e->header.block_size - in);
+	/* Encrypted, only what was never written is zero. */
+	map = malloc(bytes);
+	if (!map)
+		return -ENOMEM;
+	ret = e->s->ops->pread(e->s, map, bytes, (uint64_t)e->bat[block] * VHD_SECTOR);
+	for (i = in / VHD_SECTOR; i < e->header.block_size / VHD_SECTOR; i++)
+		map[i >> 3] &= ~(0x80u >> (i & 7));
+	if (!ret)
+		ret = put(e, map, bytes, (uint64_t)e->bat[block] * VHD_SECTOR);
+	free(map);
+	return ret;
 }
 
 /* Drops the entries from @reach on; syncs. */
@@ -469,7 +484,7 @@ static int table_grow(struct edit *e, uint32_t entries, struct vhd_error *err)
 /* The file's end after blocks were dropped. */
 static int end_cut(struct edit *e)
 {
-	uint64_t end = e->l.table_end;
+	uint64_t end = e->l.meta_end;
 	uint32_t i;
 	int ret;
 
@@ -488,10 +503,17 @@ static int blocks_resize(struct edit *e, uint64_t size, struct vhd_error *err)
 	uint64_t old_size = vhd_footer_size(&e->l.footer), low = size < old_size ? size : old_size;
 	uint32_t reach = (low + e->header.block_size - 1) / e->header.block_size;
 	uint64_t entries = (size + e->header.block_size - 1) / e->header.block_size;
+	uint8_t *map;
 	int ret;
 
-	if (e->l.batmap)
-		return vhd_fail(err, EOPNOTSUPP, "the image has tapdisk's map of full blocks, which a resize would have to keep; convert it to a new image instead");
+	if (e->l.batmap.present && entries > e->header.max_entries)
+		return vhd_fail(err, EOPNOTSUPP, "the image has tapdisk's map of full blocks, which allows at most %llu bytes; copy it into a new image of that size instead",
+				(unsigned long long)e->header.max_entries * e->header.block_size);
+	/* In the new size its checksum is of another length. */
+	ret = batmap_clear(e->s, &e->l.batmap, old_size, &map);
+	free(map);
+	if (ret)
+		return ret;
 	if (entries > VHD_MAX_ENTRIES)
 		return vhd_fail(err, EFBIG, "blocks of %u bytes are too small for a disk of %llu bytes",
 				e->header.block_size, (unsigned long long)size);
@@ -573,6 +595,29 @@ int edit_size(struct store *s, uint64_t size, unsigned int flags, struct vhd_err
 		ret = vhd_fail(err, ENOSPC, "the device has %llu bytes, too few", (unsigned long long)s->size);
 	else if (size != old)
 		ret = e.footer.type == VHD_FIXED ? fixed_resize(&e, size) : blocks_resize(&e, size, err);
+	return edit_end(&e, ret, err);
+}
+
+int edit_key(struct store *s, const struct vhd_keys *keys, struct vhd_error *err)
+{
+	struct vhd_keyhash key;
+	struct edit e;
+	int ret = edit_begin(&e, s, err);
+	uint32_t i;
+
+	if (!ret)
+		ret = create_keyhash(e.footer.type, keys, &key, err);
+	if (!ret && e.footer.hidden)
+		ret = vhd_fail(err, EPERM, "other images stand on it");
+	if (!ret && e.l.batmap.key.set)
+		ret = vhd_fail(err, EEXIST, "it is encrypted already; a key cannot be changed, only a copy be made with another");
+	for (i = 0; !ret && i < e.header.max_entries; i++)
+		if (e.bat[i] != VHD_UNUSED)
+			ret = vhd_fail(err, ENOTEMPTY, "it holds data already; make an encrypted copy of it instead");
+	if (!ret && !e.l.batmap.present)
+		ret = vhd_fail(err, EOPNOTSUPP, "it has no place for the hash of a key");
+	if (!ret)
+		ret = batmap_key_put(s, &e.l.batmap, &key);
 	return edit_end(&e, ret, err);
 }
 

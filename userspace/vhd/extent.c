@@ -83,7 +83,8 @@ int vhd_map(struct vhd *v, uint64_t offset, uint64_t length, struct vhd_run *run
 		if (ret < 0)
 			return ret;
 		if (ret) {
-			run->data = v->store->ops->run(v->store, run->file_offset, &run->length);
+			/* Encrypted bytes that happen to be zeros are something else. */
+			run->data = v->batmap.key.set || v->store->ops->run(v->store, run->file_offset, &run->length);
 			return 0;
 		}
 	}

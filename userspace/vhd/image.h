@@ -24,6 +24,8 @@
 #define IO_IOVECS	16
 #define BOUNCE_BYTES	(128u << 10)
 #define BOUNCES		8
+#define BOUNCES_KEYED	64	/* with encryption everything goes through them */
+#define BOUNCE_KEYED	(32u << 10)
 
 struct request_list {
 	struct vhd_request *head, **tail;
@@ -87,6 +89,22 @@ struct commit {
 	uint64_t size;			/* (C) of the file when the sync was started */
 };
 
+/* What a keyed image tells of its key. */
+struct vhd_keyhash {
+	bool set;
+	uint8_t nonce[32];
+	uint8_t hash[32];		/* SHA-256 of nonce and key */
+};
+
+/* tapdisk's map of full blocks, as its header says. */
+struct batmap {
+	bool present;
+	bool usable;			/* ... and where it says to be */
+	uint64_t header_at, at;
+	uint32_t sectors, checksum;
+	struct vhd_keyhash key;
+};
+
 struct vhd {
 	struct store *store;		/* (O) */
 	char *path;			/* (O) */
@@ -105,6 +123,13 @@ struct vhd {
 	bool identified;		/* (O) unchanging, and identity names it */
 	uint8_t identity[16];		/* (O) */
 	bool no_parent;			/* (O) differencing, but parent not opened */
+	struct vhd_keys *keys;		/* (O) what key is from; NULL: none were given */
+	struct vhd_key *key;		/* (O) data are encrypted with it; NULL: they are not */
+	bool crypt;			/* (O) this image or one below has a key */
+	bool no_key;			/* (O) data of this image or one below cannot be read for want of a key */
+	bool exact;			/* (O) a set bit in a bitmap is a sector that was written, not one of zeros */
+	struct batmap batmap;		/* (O) */
+	uint8_t *batmap_bits;		/* (L) what it said before it was cleared; NULL: not being kept */
 	uint8_t *head;			/* (O) file bytes before the table, one page at most */
 
 	uint32_t spb;			/* (O) sectors per block */
@@ -112,7 +137,7 @@ struct vhd {
 	uint32_t bitmap_bytes;		/* (O) */
 	uint64_t meta_end;		/* (O) */
 	bool page_meta;			/* (O) metadata pages are ours alone: write whole pages */
-	bool no_free;			/* (O) a batmap we do not maintain forbids freeing */
+	bool no_free;			/* (O) a batmap that cannot be kept forbids freeing */
 	bool barrier;			/* (O) an entry must follow its block's bitmap */
 	uint64_t footer_at;		/* (O) where the trailing footer was at open */
 	uint64_t data_limit;		/* (O) a short last block ends here, zeros follow */
@@ -139,6 +164,7 @@ struct vhd {
 	struct request_list zeroing_starved;	/* (L) */
 	struct commit commit;
 
+	atomic_uint queues;		/* ever made */
 	atomic_ullong written;		/* counts completed changes of the file */
 	uint64_t synced;		/* (L) value of written that is stable */
 	uint64_t durable_size;		/* (L) of the file; entries beyond wait for a barrier */
@@ -181,9 +207,11 @@ struct vhd_queue {
 	unsigned int housekeeping;	/* operations without a request */
 	struct vhd_io *ios, *idle;
 	uint8_t *levels;		/* flat.c's: one block's, in the making */
+	unsigned int number;		/* which of a key's contexts */
 	uint8_t *bounces;
-	uint8_t *bounce_idle[BOUNCES];
+	uint8_t *bounce_idle[BOUNCES_KEYED];
 	unsigned int bounce_count;
+	uint32_t bounce_bytes;
 	struct request_list finished;
 	struct request_list starved;	/* waiting for an idle io or bounce */
 	struct commit_io commit_io[COMMIT_IOS];
@@ -251,6 +279,8 @@ struct bitmap *bitmap_fresh(struct vhd *v, uint32_t block, struct vhd_queue *q,
 void bitmap_loaded(struct vhd_io *vio, int error);
 void bitmap_set_bits(struct vhd *v, struct bitmap *b, uint32_t first, uint32_t count);
 void bitmap_drop(struct vhd *v, struct bitmap *b);
+/* Notes which of the bitmaps in memory are of full blocks. */
+void bitmap_notice_full(struct vhd *v);
 void bitmap_stage(struct vhd *v);
 /* Puts the staged bitmap of @b into @page; returns offset, sets *@bytes. */
 uint64_t bitmap_compose(struct vhd *v, struct bitmap *b, uint8_t *page, uint32_t *bytes);
@@ -319,9 +349,35 @@ void request_put(struct vhd_request *req, int error);
 /* open.c: an open image from a store, which it takes over even on failure */
 int image_open_store(struct store *s, const char *name, unsigned int flags, struct vhd **out,
 		     struct vhd_error *err);
-int image_open_path(const char *path, unsigned int flags, struct vhd **out, struct vhd_error *err);
+int image_open_store_keys(struct store *s, const char *name, unsigned int flags, struct vhd_keys *keys,
+			  struct vhd **out, struct vhd_error *err);
+int image_open_path(const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
+		    struct vhd_error *err);
 /* Complete on stable storage as after closing, said to be a parent or not, and still open. Queues are empty. */
 int image_settle(struct vhd *v, bool is_parent);
+
+/* key.c */
+struct vhd_keys *keys_share(struct vhd_keys *k);
+bool keys_any(const struct vhd_keys *k);
+/* The hash of the first key with @h's nonce. */
+int keys_hash(const struct vhd_keys *k, struct vhd_keyhash *h);
+/* The key that @h is of; NULL: it is not here. It lives as long as the ring. */
+struct vhd_key *keys_find(const struct vhd_keys *k, const struct vhd_keyhash *h);
+/* Encrypts (@write) or decrypts whole sectors in place, the first being the disk's @sector. 0 or -EIO. */
+int key_sectors(struct vhd_key *key, unsigned int number, bool write, uint8_t *buf, uint64_t bytes,
+		uint64_t sector);
+
+/* batmap.c */
+/* @raw: a sector at @at of a file. 0, also if there is no such map; -EINVAL if the image must not be used. */
+int batmap_decode(const uint8_t *raw, uint64_t at, uint64_t file_size, struct batmap *b, struct vhd_error *err);
+/* A new one's header, at @at, its map of @sectors zeros behind it. */
+void batmap_header_make(const struct vhd_keyhash *key, uint64_t at, uint32_t sectors, uint8_t *raw);
+uint32_t batmap_sectors(uint32_t entries);
+int batmap_key_put(struct store *s, const struct batmap *b, const struct vhd_keyhash *key);
+/* Clears the map on the disk; *@before (malloc'd) is what it said, NULL if there is none that can be kept. */
+int batmap_clear(struct store *s, struct batmap *b, uint64_t disk_size, uint8_t **before);
+/* Writes what is known, and syncs. */
+int batmap_put(struct vhd *v);
 
 /* chain.c */
 int chain_open_parent(struct vhd *v, unsigned int flags, struct vhd_error *err);
@@ -353,7 +409,7 @@ struct layout {
 	uint64_t table_end;
 	uint64_t meta_end;		/* table, batmap */
 	uint64_t meta_top;		/* ... and locators */
-	bool batmap;
+	struct batmap batmap;
 };
 
 int layout_read(struct store *s, struct layout *l, struct vhd_error *err);
@@ -375,6 +431,7 @@ struct edit_parent {
 	uint8_t uuid[16];		/* null: raw */
 	uint32_t timestamp;
 	uint64_t size;
+	struct vhd_keyhash key;
 	const char *name;		/* for chain_locators() */
 };
 
@@ -383,10 +440,13 @@ int edit_hidden(struct store *s, bool hidden, struct vhd_error *err);
 int edit_parent(struct store *s, const char *path, const struct edit_parent *parent,
 		struct vhd_error *err);
 int edit_size(struct store *s, uint64_t size, unsigned int flags, struct vhd_error *err);
+int edit_key(struct store *s, const struct vhd_keys *keys, struct vhd_error *err);
 int edit_repair(struct store *s, struct vhd_error *err);
 
 /* create.c */
 int create_uuid(uint8_t uuid[16]);
+/* The hash of the first of @keys with a new nonce. */
+int create_keyhash(enum vhd_type type, const struct vhd_keys *keys, struct vhd_keyhash *key, struct vhd_error *err);
 struct vhd_geometry create_geometry(uint64_t size);
 /* What a child is to say of its parent; the parent must be there. */
 int create_parent_find(const char *parent, bool raw, unsigned int flags, struct edit_parent *found, struct vhd_error *err);

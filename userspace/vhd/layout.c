@@ -53,24 +53,26 @@ static int footer_find(struct store *s, struct layout *l, struct vhd_error *err)
 	return vhd_fail(err, EINVAL, "no VHD footer was found");
 }
 
-/* tapdisk's block-full map: there, but not kept by us. */
-static void batmap_find(struct store *s, struct layout *l)
+/* tapdisk's block-full map, and the hash of the image's key. */
+static int batmap_find(struct store *s, struct layout *l, struct vhd_error *err)
 {
-	uint64_t at = l->table_end, map;
+	uint64_t at = l->table_end;
 	uint8_t raw[VHD_SECTOR];
-	__be64 offset;
-	__be32 sectors;
+	int ret;
 
-	if (memcmp(l->footer.creator, "tap", 4) || at + VHD_SECTOR > s->size ||
-	    s->ops->pread(s, raw, sizeof(raw), at) || memcmp(raw, "tdbatmap", 8))
-		return;
-	memcpy(&offset, raw + 8, 8);
-	memcpy(&sectors, raw + 16, 4);
-	map = be64toh(offset);
-	l->batmap = true;
+	if (memcmp(l->footer.creator, "tap", 4) || at + VHD_SECTOR > s->size)
+		return 0;
+	ret = s->ops->pread(s, raw, sizeof(raw), at);
+	/* Without it, data might be taken for what they are not. */
+	if (ret)
+		return vhd_fail(err, -ret, "cannot read the map of full blocks: %s", strerror(-ret));
+	ret = batmap_decode(raw, at, s->size, &l->batmap, err);
+	if (ret || !l->batmap.present)
+		return ret;
 	l->meta_end = at + VHD_SECTOR;
-	if (map >= l->meta_end && map < s->size && be32toh(sectors) <= 4096)
-		l->meta_end = map + (uint64_t)be32toh(sectors) * VHD_SECTOR;
+	if (l->batmap.usable)
+		l->meta_end = l->batmap.at + (uint64_t)l->batmap.sectors * VHD_SECTOR;
+	return 0;
 }
 
 static int header_find(struct store *s, struct layout *l, struct vhd_error *err)
@@ -100,7 +102,9 @@ static int header_find(struct store *s, struct layout *l, struct vhd_error *err)
 				(unsigned long long)l->header.table_offset,
 				(unsigned long long)l->table_end, (unsigned long long)s->size);
 	l->meta_end = l->table_end;
-	batmap_find(s, l);
+	ret = batmap_find(s, l, err);
+	if (ret)
+		return ret;
 	l->meta_top = l->meta_end;
 	/* While an image is being changed its header may lie behind the blocks (edit.c). */
 	if (l->meta_top < at + VHD_HEADER_BYTES)
@@ -240,7 +244,8 @@ bool layout_pages(const struct layout *l, const uint32_t *bat)
 	uint64_t table_page = round_up(l->table_end, PAGE_BYTES), first, at;
 	uint32_t bitmap = vhd_bitmap_bytes(l->header.block_size), i;
 
-	if (l->header.block_size < PAGE_BYTES || l->batmap)
+	/* The table's last page must not hold the map's header. */
+	if (l->header.block_size < PAGE_BYTES || (l->batmap.present && l->table_end % PAGE_BYTES))
 		return false;
 	if (l->header.table_offset % PAGE_BYTES &&
 	    (l->header.table_offset != VHD_TABLE_OFFSET || l->footer.data_offset != VHD_HEADER_OFFSET))

@@ -61,7 +61,7 @@ static int loop_check(const char *path, const char *parent, struct vhd_error *er
 
 	if (ret)
 		return ret;
-	ret = vhd_open(parent, VHD_O_RDONLY | VHD_O_RAW_PARENT, &above, err);
+	ret = vhd_open(parent, VHD_O_RDONLY | VHD_O_RAW_PARENT | VHD_O_NOKEY, &above, err);
 	if (!ret) {
 		for (p = above; p && !ret; p = p->parent)
 			if (p->type != VHD_RAW && !memcmp(p->footer.uuid, child->footer.uuid, 16))
@@ -135,6 +135,22 @@ int vhd_resize(const char *path, uint64_t size, unsigned int flags, unsigned int
 		ret = raw_resize(s, size, flags, &why);
 	else
 		ret = edit_size(s, size, flags, &why);
+	s->ops->close(s);
+	*err = ret ? why : *err;
+	return name_it(path, ret, err);
+}
+
+int vhd_set_key(const char *path, const struct vhd_keys *keys, struct vhd_error *err)
+{
+	struct vhd_error local, why = { 0 };
+	struct store *s;
+	int ret;
+
+	err = err ? err : &local;
+	ret = store_file_open(path, 0, &s, err);
+	if (ret)
+		return ret;
+	ret = edit_key(s, keys, &why);
 	s->ops->close(s);
 	*err = ret ? why : *err;
 	return name_it(path, ret, err);

@@ -195,7 +195,7 @@ void map_fresh_done(struct vhd_io *vio, int error)
 	} else {
 		/* Only now: the bitmap's place was being zeroed with the rest. */
 		table_set(v, vio->block, v->bat[vio->block]);
-		if (v->type != VHD_DIFF)
+		if (!v->exact)
 			full_set(v, vio->block, true);
 	}
 	requests_resume(&z->waiters);
@@ -214,8 +214,9 @@ static struct zeroing *zeroing_claim(struct vhd *v)
 }
 
 /*
- * Gives @block a place. MAP_NOTHING: it has one now. In a differencing image
- * it starts with no sector present, else with all (they are zero).
+ * Gives @block a place. MAP_NOTHING: it has one now. In a differencing or
+ * encrypted image it starts with no sector present, else with all (they are
+ * zero).
  */
 static enum map_result allocate(struct vhd_queue *q, struct vhd *v, struct vhd_request *req,
 				uint32_t block, struct extent *e)
@@ -231,7 +232,7 @@ static enum map_result allocate(struct vhd_queue *q, struct vhd *v, struct vhd_r
 			return MAP_WAIT;
 		}
 	}
-	if (v->type == VHD_DIFF) {
+	if (v->exact) {
 		b = bitmap_fresh(v, block, q, req);
 		if (!b)
 			return MAP_WAIT;
@@ -349,6 +350,11 @@ static enum map_result zero_spot(struct vhd_queue *q, struct vhd *v, struct vhd_
 		return MAP_NOTHING;
 	if (!unused && free && whole_block(v, s) && try_free(v, s->block))
 		return MAP_NOTHING;
+	/* Zeros on the disk are none here: they are written like data, and a discard does nothing. */
+	if (v->key && req->op == VHD_DISCARD)
+		return MAP_NOTHING;
+	if (v->key && s->length > q->bounce_bytes)
+		s->length = q->bounce_bytes;
 	e->keep = !free;
 	return write_spot(q, v, req, s, e);
 }

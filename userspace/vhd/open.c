@@ -32,6 +32,8 @@ static void image_free(struct vhd *v)
 	flat_destroy(v->flat);
 	free(v->walk_map);
 	free(v->head);
+	free(v->batmap_bits);
+	vhd_keys_free(v->keys);
 	free(v->path);
 	free(v->parent_path);
 	free(v);
@@ -99,7 +101,8 @@ static int blocks_setup(struct vhd *v, const struct layout *l, struct vhd_error 
 	v->bitmap_bytes = vhd_bitmap_bytes(v->header.block_size);
 	v->nblocks = (v->size + v->header.block_size - 1) / v->header.block_size;
 	v->meta_end = l->meta_end;
-	v->no_free = l->batmap;
+	v->batmap = l->batmap;
+	v->no_free = l->batmap.present && !l->batmap.usable;
 	v->footer_at = l->footer_at;
 	v->killed = !l->trailing;
 	ret = layout_table(v->store, l, &v->bat, err);
@@ -108,7 +111,8 @@ static int blocks_setup(struct vhd *v, const struct layout *l, struct vhd_error 
 	if (ret)
 		return ret;
 	v->page_meta = layout_pages(l, v->bat);
-	v->barrier = v->store->device || (v->type == VHD_DIFF && !v->page_meta);
+	v->exact = v->type == VHD_DIFF || l->batmap.key.set;
+	v->barrier = v->store->device || (v->exact && !v->page_meta);
 	if (last > l->footer_at && l->trailing && v->readonly)
 		v->data_limit = l->footer_at;
 	if (!v->readonly) {
@@ -117,6 +121,9 @@ static int blocks_setup(struct vhd *v, const struct layout *l, struct vhd_error 
 			ret = head_read(v, err);
 		if (ret)
 			return ret;
+		ret = batmap_clear(v->store, &v->batmap, v->size, &v->batmap_bits);
+		if (ret)
+			return vhd_fail(err, -ret, "cannot write the map of full blocks: %s", strerror(-ret));
 	}
 	ret = table_init(v);
 	if (!ret)
@@ -129,6 +136,20 @@ static int blocks_setup(struct vhd *v, const struct layout *l, struct vhd_error 
 		return vhd_fail(err, -ret, "out of memory");
 	v->durable_size = v->store->size;
 	return 0;
+}
+
+static int key_take(struct vhd *v, const struct layout *l, unsigned int flags, struct vhd_error *err)
+{
+	if (!l->batmap.key.set)
+		return 0;
+	v->key = keys_find(v->keys, &l->batmap.key);
+	v->no_key = !v->key;
+	v->crypt = v->key;
+	if (v->key || flags & (VHD_O_NOPARENT | VHD_O_NOKEY))
+		return 0;
+	if (keys_any(v->keys))
+		return vhd_fail(err, EKEYREJECTED, "the image is encrypted, and not with a key that was given");
+	return vhd_fail(err, ENOKEY, "the image is encrypted, and its key was not given");
 }
 
 static int vhd_setup(struct vhd *v, unsigned int flags, struct vhd_error *err)
@@ -147,7 +168,9 @@ static int vhd_setup(struct vhd *v, unsigned int flags, struct vhd_error *err)
 		return vhd_fail(err, EPERM, "other images stand on it: writing to it would damage them; clone it, or remove them first");
 	if (v->type == VHD_FIXED)
 		return 0;
-	ret = blocks_setup(v, &l, err);
+	ret = key_take(v, &l, flags, err);
+	if (!ret)
+		ret = blocks_setup(v, &l, err);
 	if (ret || v->type != VHD_DIFF)
 		return ret;
 	if (flags & (VHD_O_NOPARENT | VHD_O_OWN)) {
@@ -163,6 +186,12 @@ static int vhd_setup(struct vhd *v, unsigned int flags, struct vhd_error *err)
 int image_open_store(struct store *s, const char *name, unsigned int flags, struct vhd **out,
 		     struct vhd_error *err)
 {
+	return image_open_store_keys(s, name, flags, NULL, out, err);
+}
+
+int image_open_store_keys(struct store *s, const char *name, unsigned int flags, struct vhd_keys *keys,
+			  struct vhd **out, struct vhd_error *err)
+{
 	struct vhd *v = calloc(1, sizeof(*v));
 	int ret;
 
@@ -174,6 +203,7 @@ int image_open_store(struct store *s, const char *name, unsigned int flags, stru
 	v->store = s;
 	v->readonly = flags & VHD_O_RDONLY;
 	v->data_limit = UINT64_MAX;
+	v->keys = keys_share(keys);
 	v->path = strdup(name);
 	commit_init(v);
 	if (!v->path) {
@@ -194,7 +224,8 @@ int image_open_store(struct store *s, const char *name, unsigned int flags, stru
 	return 0;
 }
 
-int image_open_path(const char *path, unsigned int flags, struct vhd **out, struct vhd_error *err)
+int image_open_path(const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
+		    struct vhd_error *err)
 {
 	struct vhd_error why = { 0 };
 	struct store *s;
@@ -202,7 +233,7 @@ int image_open_path(const char *path, unsigned int flags, struct vhd **out, stru
 
 	if (ret)
 		return ret;
-	ret = image_open_store(s, path, flags, out, &why);
+	ret = image_open_store_keys(s, path, flags, keys, out, &why);
 	/* A parent's parent is named already. */
 	if (ret && !strncmp(why.text, "cannot open", 11)) {
 		*err = why;
@@ -215,9 +246,15 @@ int image_open_path(const char *path, unsigned int flags, struct vhd **out, stru
 
 int vhd_open(const char *path, unsigned int flags, struct vhd **out, struct vhd_error *err)
 {
+	return vhd_open_keys(path, flags, NULL, out, err);
+}
+
+int vhd_open_keys(const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
+		  struct vhd_error *err)
+{
 	struct vhd_error local;
 
-	return image_open_path(path, flags & 0xffffff, out, err ? err : &local);
+	return image_open_path(path, flags & 0xffffff, keys, out, err ? err : &local);
 }
 
 static int write_footer(struct vhd *v, uint64_t end)
@@ -275,6 +312,8 @@ static int settle(struct vhd *v)
 	ret = vhd_flush(q);
 	/* Places freed in this run are simply left; see alloc.c. */
 	vhd_queue_destroy(q);
+	if (!ret && v->blocks)
+		ret = batmap_put(v);
 	if (ret || !v->blocks || !(v->touched || v->unclean))
 		return ret;
 	return write_footer(v, image_end(v));
@@ -315,6 +354,11 @@ int image_settle(struct vhd *v, bool is_parent)
 		ret = v->blocks ? settle(v) : settle_fixed(v);
 	if (ret)
 		v->footer.hidden = 0;
+	if ((ret || !is_parent) && v->batmap_bits) {
+		free(v->batmap_bits);
+		v->batmap_bits = NULL;
+		batmap_clear(v->store, &v->batmap, v->size, &v->batmap_bits);
+	}
 	/* It may be written to again: everything as after opening it. */
 	if (v->blocks && !ret) {
 		v->footer_at = v->store->size - VHD_FOOTER_BYTES;
@@ -381,6 +425,11 @@ void vhd_get_info(const struct vhd *v, struct vhd_info *info)
 	for (i = 0; i < v->nblocks; i++)
 		info->blocks_used += v->bat[i] != VHD_UNUSED;
 	info->aligned = v->page_meta;
+	info->encrypted = v->batmap.key.set;
+	info->keyed = v->key;
+	memcpy(info->key_nonce, v->batmap.key.nonce, 32);
+	memcpy(info->key_hash, v->batmap.key.hash, 32);
+	info->batmap = v->batmap.present;
 	memcpy(info->parent_uuid, v->header.parent_uuid, 16);
 	memcpy(info->parent_name, v->header.parent_name, sizeof(info->parent_name));
 	if (v->parent_path && strlen(v->parent_path) < sizeof(info->parent_path))

@@ -143,6 +143,9 @@ static void data_done(struct vhd_io *vio, int error)
 	struct vhd_queue *q = vio->queue;
 	struct vhd_request *req = vio->req;
 
+	if (v->key && req->op == VHD_READ && !error)
+		error = key_sectors(v->key, q->number, false, vio->bounce, vio->io.length,
+				    (req->offset + vio->at) / VHD_SECTOR);
 	if (vio->bounce && req->op == VHD_READ && !error)
 		iov_copy(req, vio->at, vio->bounce, vio->io.length, true);
 	if (req->op != VHD_READ)
@@ -201,11 +204,11 @@ static bool aligned(const struct vhd_queue *q, const struct iovec *iov, size_t s
 
 static struct slice slice_next(const struct vhd_queue *q, const struct vhd_request *req)
 {
-	struct slice s = { 0, 0, !req->cursor && req->iovcnt <= 1024, false };
+	struct slice s = { 0, 0, !req->cursor && req->iovcnt <= 1024 && !q->image->crypt, false };
 	size_t skip = req->iov_offset;
 	int i;
 
-	for (i = req->iov_index; i < req->iovcnt; i++, skip = 0) {
+	for (i = q->image->crypt ? req->iovcnt : req->iov_index; i < req->iovcnt; i++, skip = 0) {
 		if (!aligned(q, &req->iov[i], skip)) {
 			s.direct = false;
 			break;
@@ -221,7 +224,7 @@ static struct slice slice_next(const struct vhd_queue *q, const struct vhd_reque
 	}
 	if (!s.length) {
 		s.bounce = true;
-		s.length = BOUNCE_BYTES;
+		s.length = q->bounce_bytes;
 	}
 	if (s.length > req->length - req->cursor)
 		s.length = req->length - req->cursor;
@@ -264,13 +267,22 @@ static void slice_fill(struct vhd_io *vio, const struct vhd_request *req, uint64
 	vio->io.iovcnt = n;
 }
 
+static void bounce_take(struct vhd_queue *q, struct vhd_io *vio, uint64_t length)
+{
+	vio->bounce = q->bounce_idle[--q->bounce_count];
+	vio->iov[0] = (struct iovec){ vio->bounce, length };
+	vio->io.iov = vio->iov;
+	vio->io.iovcnt = 1;
+}
+
 static void issue(struct vhd_queue *q, struct vhd_request *req, struct extent *e,
 		  const struct slice *s)
 {
+	bool zeros = req->op == VHD_DISCARD || req->op == VHD_WRITE_ZEROES;
 	struct vhd_io *vio = queue_io_get(q);
 
 	/* Mapped shorter than asked: the array must be cut, so that few hold. */
-	if (s && s->direct && e->length != req->length && e->length > s->few) {
+	if (s->direct && e->length != req->length && e->length > s->few) {
 		e->length = s->few;
 		e->count = e->length / VHD_SECTOR;
 	}
@@ -286,18 +298,21 @@ static void issue(struct vhd_queue *q, struct vhd_request *req, struct extent *e
 	vio->io.store = e->image->store;
 	vio->io.offset = e->offset;
 	vio->io.length = e->length;
-	if (!s) {
+	if (zeros && s->bounce) {
+		/* Encrypted they are data. */
+		vio->io.op = STORE_WRITE;
+		bounce_take(q, vio, e->length);
+		memset(vio->bounce, 0, e->length);
+		req->cursor += e->length;
+	} else if (zeros) {
 		vio->io.op = e->keep ? STORE_ZERO : STORE_PUNCH;
 		req->cursor += e->length;
 	} else {
 		vio->io.op = req->op == VHD_READ ? STORE_READ : STORE_WRITE;
 		if (s->bounce) {
-			vio->bounce = q->bounce_idle[--q->bounce_count];
+			bounce_take(q, vio, e->length);
 			if (req->op == VHD_WRITE)
 				iov_copy(req, req->cursor, vio->bounce, e->length, false);
-			vio->iov[0] = (struct iovec){ vio->bounce, e->length };
-			vio->io.iov = vio->iov;
-			vio->io.iovcnt = 1;
 		} else if (s->direct && e->length == req->length) {
 			vio->io.iov = req->iov;
 			vio->io.iovcnt = req->iovcnt;
@@ -307,6 +322,15 @@ static void issue(struct vhd_queue *q, struct vhd_request *req, struct extent *e
 		iov_advance(req, e->length);
 	}
 	req->pending++;
+	if (e->image->key && vio->io.op == STORE_WRITE) {
+		int error = key_sectors(e->image->key, q->number, true, vio->bounce, e->length,
+					(req->offset + vio->at) / VHD_SECTOR);
+
+		if (error) {
+			io_done(&vio->io, error);
+			return;
+		}
+	}
 	q->image->store->ops->submit(q->sq, &vio->io);
 }
 
@@ -324,6 +348,9 @@ static enum map_result step(struct vhd_queue *q, struct vhd_request *req)
 	if (req->op == VHD_LOCATE)
 		return locate_step(q, req);
 	if (zeroing) {
+		s.bounce = q->image->key;
+		if (s.bounce && !q->bounce_count)
+			return MAP_STARVE;
 		r = map_zero(q, req, offset, length, &e);
 	} else {
 		s = slice_next(q, req);
@@ -334,7 +361,7 @@ static enum map_result step(struct vhd_queue *q, struct vhd_request *req)
 	}
 	switch (r) {
 	case MAP_DATA:
-		issue(q, req, &e, zeroing ? NULL : &s);
+		issue(q, req, &e, &s);
 		break;
 	case MAP_ZERO:
 		iov_copy(req, req->cursor, NULL, e.length, true);
@@ -384,6 +411,8 @@ static int request_check(const struct vhd *v, const struct vhd_request *req)
 		return -EROFS;
 	if (v->no_parent)
 		return -ENOLINK;
+	if (v->no_key)
+		return -ENOKEY;
 	if (req->from && (req->op != VHD_READ || !locate_valid(v, req->from)))
 		return -ESTALE;
 	if (req->op == VHD_LOCATE)
@@ -520,7 +549,7 @@ int vhd_queue_poll(struct vhd_queue *q)
 static int queue_memory(struct vhd_queue *q)
 {
 	void *pages;
-	unsigned int i;
+	unsigned int i, n;
 
 	q->ios = calloc(q->depth, sizeof(*q->ios));
 	if (!q->ios || posix_memalign(&pages, PAGE_BYTES, COMMIT_IOS * PAGE_BYTES))
@@ -538,11 +567,13 @@ static int queue_memory(struct vhd_queue *q)
 		q->idle = &q->ios[i];
 	}
 	/* A page store takes any memory, but tiny pieces are still gathered. */
-	if (posix_memalign(&pages, PAGE_BYTES, BOUNCES * BOUNCE_BYTES))
+	n = q->image->crypt ? BOUNCES_KEYED : BOUNCES;
+	q->bounce_bytes = q->image->crypt ? BOUNCE_KEYED : BOUNCE_BYTES;
+	if (posix_memalign(&pages, PAGE_BYTES, n * q->bounce_bytes))
 		return -ENOMEM;
 	q->bounces = pages;
-	for (i = 0; i < BOUNCES; i++)
-		q->bounce_idle[q->bounce_count++] = q->bounces + i * BOUNCE_BYTES;
+	for (i = 0; i < n; i++)
+		q->bounce_idle[q->bounce_count++] = q->bounces + i * q->bounce_bytes;
 	return 0;
 }
 
@@ -570,6 +601,7 @@ struct vhd_queue *vhd_queue_create(struct vhd *v, unsigned int depth)
 	if (depth > 1024)
 		depth = 1024;
 	q->image = v;
+	q->number = atomic_fetch_add(&v->queues, 1);
 	q->depth = depth;
 	requests_init(&q->finished);
 	requests_init(&q->starved);

@@ -149,6 +149,8 @@ void full_set(struct vhd *v, uint32_t block, bool dirty)
 void full_clear(struct vhd *v, uint32_t block)
 {
 	map_clear(v->full, block);
+	if (v->batmap_bits && block / 8 < v->batmap.sectors * VHD_SECTOR)
+		v->batmap_bits[block >> 3] &= ~(0x80u >> (block & 7));
 	if (map_test(v->full_dirty, block)) {
 		map_clear(v->full_dirty, block);
 		v->full_dirty_count--;
