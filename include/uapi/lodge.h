@@ -45,7 +45,7 @@
 #define LODGE_GUEST_FILE_SMALL		2	/* no huge pages, whatever the host allows */
 
 struct lodge_guest_file {
-	__u64 size;		/* bytes, a multiple of 4096 */
+	__u64 size;		/* bytes, a multiple of 4096, 8 TiB at most */
 	__u64 group;		/* 0: the user's default group */
 	__u32 flags;
 	__u32 reserved;

@@ -24,14 +24,21 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/falloc.h>
+#include <linux/highmem.h>
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/poll.h>
+#include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 
 #include "core/ext.h"
 #include "mem/guest_file.h"
+#include "mem/reserve.h"
+#include "mem/share.h"
+
+#define SIZE_LIMIT	(1ull << 43)	/* counts of pages fit an int */
 
 static struct vfsmount *mem_mount;
 static const struct vm_operations_struct *shmem_ops;
@@ -43,9 +50,8 @@ static bool huge_fits(const struct guest_file *f, pgoff_t index)
 	return !f->small && round_up(index + 1, HPAGE_PMD_NR) <= f->npages;
 }
 
-/* shmem's page at @index, allocated or swapped in: locked, with a reference.  @flags: FAULT_FLAG_*; @huge: VM_[NO]HUGEPAGE. */
-static vm_fault_t shmem_page(struct guest_file *f, pgoff_t index, struct mm_struct *mm, unsigned int flags, unsigned long huge,
-			     struct page **page)
+vm_fault_t guest_file_page(struct guest_file *f, pgoff_t index, struct mm_struct *mm, unsigned int flags, unsigned long huge,
+			   struct page **page)
 {
 	struct vm_area_struct vma;
 	struct vm_fault vmf = { .vma = &vma, .pgoff = index, .flags = flags };
@@ -59,14 +65,49 @@ static vm_fault_t shmem_page(struct guest_file *f, pgoff_t index, struct mm_stru
 	return ret;
 }
 
+/* A write found a shared page: the fault is to be tried again when that has been made private, or there was a wait for memory. */
+static vm_fault_t break_fault(struct guest_file *f, pgoff_t index)
+{
+	int ret;
+
+	down_write(&f->sem);
+	ret = share_break(f, index);
+	f->stats.breaks_waited += ret == -ENOMEM;
+	up_write(&f->sem);
+	if (ret == -EHWPOISON)
+		return VM_FAULT_HWPOISON;
+	if (ret == -ENOMEM)
+		reserve_wait();
+	return VM_FAULT_NOPAGE;
+}
+
 static vm_fault_t file_fault(struct vm_fault *vmf)
 {
 	const struct vm_area_struct *vma = vmf->vma;
 	struct guest_file *f = vma->vm_file->private_data;
+	unsigned long huge = VM_NOHUGEPAGE;
+	enum share_kind kind;
+	struct page *page;
 	vm_fault_t ret;
 
 	down_read(&f->sem);
-	ret = shmem_page(f, vmf->pgoff, vma->vm_mm, vmf->flags, vma->vm_flags & (VM_HUGEPAGE | VM_NOHUGEPAGE), &vmf->page);
+	kind = share_kind(f, vmf->pgoff, &page);
+	if (kind == SHARE_SHARED && (vmf->flags & FAULT_FLAG_WRITE)) {
+		up_read(&f->sem);
+		return break_fault(f, vmf->pgoff);
+	}
+	if (kind == SHARE_PRIVATE) {
+		if (!(vma->vm_flags & VM_NOHUGEPAGE) && !share_near(f, vmf->pgoff))
+			huge = VM_HUGEPAGE;
+		ret = guest_file_page(f, vmf->pgoff, vma->vm_mm, vmf->flags, huge, &vmf->page);
+	} else if (PageHWPoison(page)) {
+		ret = VM_FAULT_HWPOISON;
+	} else {
+		get_page(page);
+		lock_page(page);
+		vmf->page = page;
+		ret = VM_FAULT_LOCKED;
+	}
 	up_read(&f->sem);
 	return ret;
 }
@@ -75,12 +116,23 @@ static vm_fault_t file_fault(struct vm_fault *vmf)
 static vm_fault_t file_mkwrite(struct vm_fault *vmf)
 {
 	struct guest_file *f = vmf->vma->vm_file->private_data;
+	vm_fault_t ret = VM_FAULT_NOPAGE;
+	enum share_kind kind;
+	struct page *page;
 
+	down_read(&f->sem);
+	kind = share_kind(f, vmf->pgoff, &page);
+	if (kind == SHARE_SHARED) {
+		up_read(&f->sem);
+		return break_fault(f, vmf->pgoff);
+	}
 	lock_page(vmf->page);
-	if (page_folio(vmf->page)->mapping == f->mapping)
-		return VM_FAULT_LOCKED;
-	unlock_page(vmf->page);
-	return VM_FAULT_NOPAGE;
+	if (kind == SHARE_OWNED ? page == vmf->page : page_folio(vmf->page)->mapping == f->mapping)
+		ret = VM_FAULT_LOCKED;
+	else
+		unlock_page(vmf->page);
+	up_read(&f->sem);
+	return ret;
 }
 
 static int file_mmap(struct file *file, struct vm_area_struct *vma)
@@ -93,11 +145,26 @@ static int file_mmap(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
+/* Part of a page becomes zeros where the overlay has it; f->sem is held for writing. */
+static int zero_part(struct guest_file *f, loff_t at, loff_t end)
+{
+	struct page *page;
+	int ret;
+
+	if (at >= end)
+		return 0;
+	ret = share_break(f, at >> PAGE_SHIFT);
+	if (!ret && share_kind(f, at >> PAGE_SHIFT, &page) == SHARE_OWNED)
+		memzero_page(page, offset_in_page(at), end - at);
+	return ret;
+}
+
 static long file_fallocate(struct file *file, int mode, loff_t offset, loff_t len)
 {
 	struct guest_file *f = file->private_data;
 	loff_t size = (loff_t)f->npages << PAGE_SHIFT, end = min(offset + len, size);
 	loff_t first = round_up(offset, PAGE_SIZE), last = round_down(end, PAGE_SIZE);
+	long ret;
 
 	/* Filling is what MADV_POPULATE_WRITE is for: it goes the way of faults. */
 	if (mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
@@ -105,11 +172,15 @@ static long file_fallocate(struct file *file, int mode, loff_t offset, loff_t le
 	if (offset >= size)
 		return 0;
 	down_write(&f->sem);
-	if (first < last)
-		unmap_mapping_range(f->mapping, first, last - first, 0);
-	shmem_truncate_range(file_inode(file), offset, end - 1);
+	ret = zero_part(f, offset, min(first, end)) ?: zero_part(f, max(last, first), end);
+	if (!ret) {
+		if (first < last)
+			unmap_mapping_range(f->mapping, first, last - first, 0);
+		share_drop(f, first >> PAGE_SHIFT, last >> PAGE_SHIFT);
+		shmem_truncate_range(file_inode(file), offset, end - 1);
+	}
 	up_write(&f->sem);
-	return 0;
+	return ret;
 }
 
 static loff_t file_llseek(struct file *file, loff_t offset, int whence)
@@ -117,7 +188,88 @@ static loff_t file_llseek(struct file *file, loff_t offset, int whence)
 	return fixed_size_llseek(file, offset, whence, i_size_read(file_inode(file)));
 }
 
+static __poll_t file_poll(struct file *file, struct poll_table_struct *wait)
+{
+	reserve_poll_wait(file, wait);
+	return reserve_is_low() ? EPOLLPRI : 0;
+}
+
+static long file_blocks(void *obj, void *arg)
+{
+	return share_blocks(obj, arg);
+}
+
+static long file_range(void *obj, void *arg)
+{
+	struct lodge_guest_range *r = arg;
+	struct guest_file *f = obj;
+	pgoff_t first = r->offset >> PAGE_SHIFT, n = r->len >> PAGE_SHIFT;
+	unsigned long *map = NULL;
+
+	if ((r->flags & ~LODGE_RANGE_NO_SHARE) || r->reserved || !PAGE_ALIGNED(r->offset | r->len) || first > f->npages ||
+	    n > f->npages - first)
+		return -EINVAL;
+	if (!READ_ONCE(f->no_share)) {
+		map = kvcalloc(BITS_TO_LONGS(f->npages), sizeof(long), GFP_KERNEL_ACCOUNT);
+		if (!map)
+			return -ENOMEM;
+	}
+	down_write(&f->sem);
+	if (!f->no_share)
+		swap(f->no_share, map);
+	if (r->flags)
+		bitmap_set(f->no_share, first, n);
+	else
+		bitmap_clear(f->no_share, first, n);
+	up_write(&f->sem);
+	kvfree(map);
+	return r->flags ? share_break_range(f, first, first + n) : 0;
+}
+
+static long file_group(void *obj, void *arg)
+{
+	struct lodge_guest_group *g = arg;
+	struct guest_file *f = obj;
+	int ret;
+
+	if ((g->flags & ~LODGE_GUEST_FILE_SHARE) || g->reserved || (g->group && !g->flags))
+		return -EINVAL;
+	do {
+		ret = share_break_range(f, 0, f->npages);
+		if (ret)
+			return ret;
+		down_write(&f->sem);
+		/* Another thread may have shared something since. */
+		if (f->stats.shared_pages) {
+			up_write(&f->sem);
+			continue;
+		}
+		share_leave(f);
+		ret = g->flags ? share_join(f, g->group) : 0;
+		up_write(&f->sem);
+		return ret;
+	} while (!fatal_signal_pending(current));
+	return -EINTR;
+}
+
+static long file_stats(void *obj, void *arg)
+{
+	struct lodge_guest_file_stats *st = arg;
+	struct guest_file *f = obj;
+	struct shmem_inode_info *info = SHMEM_I(f->mapping->host);
+
+	share_stats(f, st);
+	st->size = (u64)f->npages << PAGE_SHIFT;
+	st->private_pages = READ_ONCE(info->alloced) + st->owned_pages;
+	st->swapped_pages = READ_ONCE(info->swapped);
+	return 0;
+}
+
 static const struct lodge_ioctl file_ioctls[] = {
+	{ LODGE_GUEST_FILE_BLOCKS,	0,	file_blocks },
+	{ LODGE_GUEST_FILE_RANGE,	0,	file_range },
+	{ LODGE_GUEST_FILE_GROUP,	0,	file_group },
+	{ LODGE_GUEST_FILE_STATS,	0,	file_stats },
 };
 
 static long file_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -129,7 +281,11 @@ static long file_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 static int file_release(struct inode *inode, struct file *file)
 {
-	kfree(file->private_data);
+	struct guest_file *f = file->private_data;
+
+	share_release(f);
+	kvfree(f->no_share);
+	kfree(f);
 	return 0;
 }
 
@@ -140,6 +296,7 @@ static const struct file_operations file_fops = {
 	.fallocate = file_fallocate,
 	.fsync = noop_fsync,
 	.llseek = file_llseek,
+	.poll = file_poll,
 	.unlocked_ioctl = file_ioctl,
 	.compat_ioctl = file_ioctl,
 	.release = file_release,
@@ -185,7 +342,7 @@ static long guest_file_create(void *obj, void *arg)
 	if ((args->flags & ~(LODGE_GUEST_FILE_SHARE | LODGE_GUEST_FILE_SMALL)) || args->reserved ||
 	    memchr_inv(args->reserved2, 0, sizeof(args->reserved2)))
 		return -EINVAL;
-	if (!args->size || args->size > MAX_LFS_FILESIZE || !PAGE_ALIGNED(args->size))
+	if (!args->size || args->size > SIZE_LIMIT || !PAGE_ALIGNED(args->size))
 		return -EINVAL;
 	if (args->group && !(args->flags & LODGE_GUEST_FILE_SHARE))
 		return -EINVAL;
@@ -195,6 +352,10 @@ static long guest_file_create(void *obj, void *arg)
 	f->npages = args->size >> PAGE_SHIFT;
 	f->small = args->flags & LODGE_GUEST_FILE_SMALL;
 	init_rwsem(&f->sem);
+	xa_init(&f->overlay);
+	fd = args->flags & LODGE_GUEST_FILE_SHARE ? share_join(f, args->group) : 0;
+	if (fd)
+		goto free;
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0)
 		goto free;
@@ -208,6 +369,7 @@ static long guest_file_create(void *obj, void *arg)
 	return fd;
 
 free:
+	share_leave(f);
 	kfree(f);
 	return fd;
 }
@@ -220,7 +382,7 @@ const unsigned int lodge_ext_nr_dev_ioctls = ARRAY_SIZE(lodge_ext_dev_ioctls);
 
 int lodge_ext_check_extension(long ext)
 {
-	return ext == LODGE_CAP_GUEST_FILE ? LODGE_GUEST_FILE_HAS_FILES : 0;
+	return ext == LODGE_CAP_GUEST_FILE ? LODGE_GUEST_FILE_HAS_FILES | LODGE_GUEST_FILE_HAS_BLOCKS : 0;
 }
 
 /* shmem's vm_operations are static in there: a VMA that is never used gets hold of them. */
@@ -249,7 +411,7 @@ static int find_shmem_ops(void)
 int guest_file_init(void)
 {
 	struct file_system_type *type = get_fs_type("tmpfs");
-	char options[] = "huge=within_size";	/* taken apart in place */
+	char options[] = "huge=advise";	/* taken apart in place */
 	int ret;
 
 	static_assert(sizeof(struct lodge_guest_file) == 64);
@@ -265,7 +427,7 @@ int guest_file_init(void)
 	module_put(type->owner);
 	if (IS_ERR(mem_mount))
 		return PTR_ERR(mem_mount);
-	ret = find_shmem_ops();
+	ret = find_shmem_ops() ?: share_init();
 	if (ret)
 		kern_unmount(mem_mount);
 	return ret;
@@ -273,5 +435,6 @@ int guest_file_init(void)
 
 void guest_file_exit(void)
 {
+	share_exit();
 	kern_unmount(mem_mount);
 }
