@@ -289,6 +289,23 @@ int vhd_map(struct vhd *v, uint64_t offset, uint64_t length, struct vhd_run *run
 /* The file of the image at @depth; NULL: there is none. */
 const char *vhd_chain_path(const struct vhd *v, unsigned int depth);
 
+/*
+ * Which parts of a disk have changed since a backup. A writer keeps the map
+ * if there is one, the file PATH.cbt; vhd_changes_put() makes it, or makes it
+ * anew: since @backup, @bits have changed (NULL: nothing). The caller sees to
+ * it that nobody writes meanwhile, by having the image open for reading.
+ *
+ * vhd_changes() sets a bit of @bits, most significant first, per
+ * VHD_TRACK_GRANULE bytes that may have changed; there is room for
+ * vhd_changes_bytes(). If it is not known, all are, and @backup is null.
+ */
+#define VHD_TRACK_GRANULE	65536u
+
+uint64_t vhd_changes_bytes(uint64_t disk_size);
+int vhd_changes(const char *path, uint64_t disk_size, uint8_t *bits, uint8_t backup[16]);
+int vhd_changes_put(const char *path, uint64_t disk_size, const uint8_t *bits, const uint8_t backup[16],
+		    struct vhd_error *err);
+
 /* Checking. Each finding is one sentence. */
 enum vhd_severity {
 	VHD_NOTE,		/* harmless oddity */

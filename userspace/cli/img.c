@@ -23,6 +23,7 @@
 enum { OPT_BLOCK = 256, OPT_PREALLOCATE, OPT_FORCE, OPT_JSON, OPT_RAW_PARENT };
 
 static const struct command *const commands[] = {
+	&img_backup_command,
 	&img_check_command,   &img_clone_command,  &img_coalesce_command, &img_compare_command,
 	&img_convert_command, &img_copy_command,   &img_create_command,	  &img_delete_command,
 	&img_info_command,    &img_key_command,	   &img_map_command,	  &img_rebase_command,

@@ -12,6 +12,7 @@
 #define IMG_EXIT_LEAK		4	/* check: only lost space, or not closed properly */
 #define IMG_EXIT_DIFFER		5	/* compare: the contents differ */
 
+extern const struct command img_backup_command;
 extern const struct command img_check_command;
 extern const struct command img_clone_command;
 extern const struct command img_coalesce_command;

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -71,11 +72,33 @@ static int snapshot_make(const char *disk, const char *name, bool resumed, struc
 	return LODGE_EXIT_FAILURE;
 }
 
+/* The disk goes on in another file and shows the same: so does its map of changes, if it has one. */
+static void map_take(const char *disk, uint8_t **bits, uint8_t backup[16], uint64_t *size)
+{
+	static const uint8_t null[16];
+	struct vhd_error ignored;
+	struct vhd *v;
+
+	*bits = NULL;
+	if (img_open(disk, VHD_O_RDONLY | VHD_O_NOPARENT, &v, &ignored))
+		return;
+	*size = vhd_size(v);
+	*bits = malloc(vhd_changes_bytes(*size) + 1);
+	if (*bits && (vhd_changes(disk, *size, *bits, backup) || !memcmp(backup, null, 16))) {
+		free(*bits);
+		*bits = NULL;
+	}
+	vhd_close(v);
+}
+
 static int img_snapshot(const struct command *c, int argc, char **argv)
 {
 	const char *disk, *name;
+	struct vhd_error ignored;
 	struct img_output o;
 	struct img_args a;
+	uint8_t backup[16], *bits;
+	uint64_t size = 0;
 	bool resumed;
 	int ret = img_args_take(c, &a, argc, argv);
 
@@ -95,11 +118,17 @@ static int img_snapshot(const struct command *c, int argc, char **argv)
 	ret = img_output_begin(&o, disk, true);
 	if (ret)
 		return ret;
+	map_take(disk, &bits, backup, &size);
 	ret = snapshot_make(disk, name, resumed, &o);
-	if (ret)
+	if (ret) {
 		img_output_abort(&o);
-	else
+	} else {
+		/* Without it the next backup reads more. */
+		if (bits)
+			vhd_changes_put(disk, size, bits, backup, &ignored);
 		say_made(disk, name, a.json);
+	}
+	free(bits);
 	return ret;
 }
 
@@ -234,7 +263,7 @@ static int img_delete(const struct command *c, int argc, char **argv)
 	struct vhd_info info;
 	struct img_args a;
 	struct vhd_error ignored;
-	char parent[4096] = "";
+	char parent[4096] = "", map[4096];
 	bool raw = false;
 	struct vhd *v;
 	int ret = img_args_take(c, &a, argc, argv);
@@ -259,6 +288,9 @@ static int img_delete(const struct command *c, int argc, char **argv)
 	}
 	if (unlink(path))
 		return print_error("cannot delete '%s': %s", path, strerror(errno));
+	/* Its map of changes would be of nothing. */
+	if (snprintf(map, sizeof(map), "%s.cbt", path) < (int)sizeof(map))
+		unlink(map);
 	if (a.json) {
 		printf("{\"deleted\": ");
 		print_json_string(path);

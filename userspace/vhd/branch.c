@@ -108,6 +108,9 @@ static void adopt(struct vhd *v, struct vhd *child, struct vhd_queue **q, unsign
 	locate_identify(v);
 	child->parent = v;
 	child->crypt |= v->crypt;
+	/* The disk goes on there, and shows the same. */
+	child->track = v->track;
+	v->track = NULL;
 	/* A chain that cannot be flattened for want of memory is walked. */
 	if (flat_create(child)) {
 		flat_destroy(child->flat);

@@ -130,6 +130,7 @@ struct vhd {
 	bool exact;			/* (O) a set bit in a bitmap is a sector that was written, not one of zeros */
 	struct batmap batmap;		/* (O) */
 	uint8_t *batmap_bits;		/* (L) what it said before it was cleared; NULL: not being kept */
+	struct track *track;		/* (O) NULL: changes are not tracked */
 	uint8_t *head;			/* (O) file bytes before the table, one page at most */
 
 	uint32_t spb;			/* (O) sectors per block */

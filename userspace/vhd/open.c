@@ -14,6 +14,7 @@
 
 #include "vhd/image.h"
 #include "vhd/store.h"
+#include "vhd/track.h"
 
 static void image_free(struct vhd *v)
 {
@@ -224,6 +225,18 @@ int image_open_store_keys(struct store *s, const char *name, unsigned int flags,
 	return 0;
 }
 
+/* Nobody else has the image: the file that is a disk's own is told by its name. */
+static int track_begin(struct vhd *v, struct vhd_error *err)
+{
+	int ret = track_open(v->path, store_file_fd(v->store), v->size, &v->track);
+
+	if (!ret)
+		return 0;
+	v->readonly = true;
+	image_free(v);
+	return vhd_fail(err, -ret, "its map of changes '.cbt' cannot be used: %s; without it, remove the file", strerror(-ret));
+}
+
 int image_open_path(const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
 		    struct vhd_error *err)
 {
@@ -234,6 +247,8 @@ int image_open_path(const char *path, unsigned int flags, struct vhd_keys *keys,
 	if (ret)
 		return ret;
 	ret = image_open_store_keys(s, path, flags, keys, out, &why);
+	if (!ret && !(flags & VHD_O_RDONLY))
+		ret = track_begin(*out, &why);
 	/* A parent's parent is named already. */
 	if (ret && !strncmp(why.text, "cannot open", 11)) {
 		*err = why;
@@ -377,6 +392,7 @@ int vhd_close(struct vhd *v)
 		return 0;
 	if (!v->readonly)
 		ret = settle(v);
+	track_close(v->track, v->track ? store_file_fd(v->store) : -1, !ret);
 	image_free(v);
 	return ret;
 }

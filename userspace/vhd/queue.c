@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "vhd/image.h"
+#include "vhd/track.h"
 
 void requests_init(struct request_list *l)
 {
@@ -440,6 +441,8 @@ static void request_begin(struct vhd_queue *q, struct vhd_request *req)
 	req->pending = 1;
 	req->error = request_check(q->image, req);
 	q->inflight++;
+	if (q->image->track && (req->op == VHD_WRITE || req->op == VHD_WRITE_ZEROES || req->op == VHD_DISCARD))
+		track_mark(q->image->track, req->offset, req->length);
 }
 
 bool vhd_locate(struct vhd_queue *q, struct vhd_request *req)

@@ -89,6 +89,8 @@ int store_file_open(const char *path, unsigned int flags, struct store **out,
 int store_file_create(const char *path, struct store **out, bool *is_new,
 		      struct vhd_error *err);
 int store_file_stat(struct store *s, uint64_t *dev, uint64_t *ino, int64_t *mtime);
+/* Its descriptor. */
+int store_file_fd(struct store *s);
 int store_file_reserve(struct store *s, uint64_t bytes);
 
 #endif

@@ -511,6 +511,11 @@ int store_file_create(const char *path, struct store **out, bool *is_new,
 	return 0;
 }
 
+int store_file_fd(struct store *s)
+{
+	return store_file_of(s)->fd;
+}
+
 int store_file_stat(struct store *s, uint64_t *dev, uint64_t *ino, int64_t *mtime)
 {
 	struct stat st;
