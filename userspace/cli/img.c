@@ -26,9 +26,10 @@ static const struct command *const commands[] = {
 	&img_backup_command,
 	&img_check_command,   &img_clone_command,  &img_coalesce_command, &img_compare_command,
 	&img_convert_command, &img_copy_command,   &img_create_command,	  &img_delete_command,
-	&img_info_command,    &img_key_command,	   &img_map_command,	  &img_rebase_command,
+	&img_info_command,    &img_key_command,	   &img_map_command,	  &img_mount_command,
+	&img_rebase_command,
 	&img_repair_command,  &img_resize_command, &img_snapshot_command, &img_tree_command,
-	NULL,
+	&img_umount_command,  NULL,
 };
 
 const struct command img_command = {

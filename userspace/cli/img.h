@@ -24,11 +24,13 @@ extern const struct command img_delete_command;
 extern const struct command img_info_command;
 extern const struct command img_key_command;
 extern const struct command img_map_command;
+extern const struct command img_mount_command;
 extern const struct command img_rebase_command;
 extern const struct command img_repair_command;
 extern const struct command img_resize_command;
 extern const struct command img_snapshot_command;
 extern const struct command img_tree_command;
+extern const struct command img_umount_command;
 
 /* Options that several of them have. */
 enum { IMG_OPT_JSON = 512, IMG_OPT_FORCE, IMG_OPT_RAW_PARENT, IMG_OPT_SHRINK, IMG_OPT_KEEP, IMG_OPT_FLATTEN, IMG_OPT_RELEASE,
