@@ -77,9 +77,12 @@ static void map_take(const char *disk, uint8_t **bits, uint8_t backup[16], uint6
 {
 	static const uint8_t null[16];
 	struct vhd_error ignored;
+	char map[4096];
 	struct vhd *v;
 
 	*bits = NULL;
+	if (snprintf(map, sizeof(map), "%s.cbt", disk) >= (int)sizeof(map) || access(map, F_OK))
+		return;
 	if (img_open(disk, VHD_O_RDONLY | VHD_O_NOPARENT, &v, &ignored))
 		return;
 	*size = vhd_size(v);

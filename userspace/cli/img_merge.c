@@ -117,7 +117,8 @@ static int merge_data(const struct merge *m, bool progress, uint64_t *copied)
 
 	if (ret)
 		return ret;
-	if (img_open(m->path, VHD_O_RDONLY | VHD_O_OWN, &c.from, &err))
+	/* Through the page cache: what a guest or a copy has read of it just now need not come from the disk again. */
+	if (img_open(m->path, VHD_O_RDONLY | VHD_O_OWN | VHD_O_BUFFERED, &c.from, &err))
 		return print_error("%s", err.text);
 	if (img_open(m->parent, m->raw ? VHD_O_RAW : VHD_O_OWN | VHD_O_INTERNAL, &c.to, &err)) {
 		vhd_close(c.from);

@@ -120,6 +120,8 @@ static void adopt(struct vhd *v, struct vhd *child, struct vhd_queue **q, unsign
 	v->flat = NULL;
 	for (i = 0; i < n; i++)
 		q[i]->image = child;
+	/* They are what its closing has to expect something of. */
+	atomic_fetch_add(&child->queues, n);
 }
 
 int vhd_branch(struct vhd *v, struct vhd *child, const char *disk, const char *snapshot, struct vhd_queue **q,

@@ -212,7 +212,7 @@ uint64_t layout_block_needs(const struct layout *l, uint32_t sector)
 int layout_table_check(const struct layout *l, const uint32_t *bat, uint64_t *last,
 		       struct vhd_error *err)
 {
-	uint32_t *sorted, i;
+	uint32_t *sorted, i, used = 0;
 	int ret;
 
 	for (i = 0; i < l->header.max_entries; i++) {
@@ -220,6 +220,7 @@ int layout_table_check(const struct layout *l, const uint32_t *bat, uint64_t *la
 
 		if (bat[i] == VHD_UNUSED)
 			continue;
+		used++;
 		if (at < l->meta_end)
 			return vhd_fail(err, EUCLEAN, "block %u lies at %llu, inside the metadata; 'lodge img check' tells more",
 					i, (unsigned long long)at);
@@ -231,7 +232,10 @@ int layout_table_check(const struct layout *l, const uint32_t *bat, uint64_t *la
 			return vhd_fail(err, EUCLEAN, "block %u lies at %llu, behind the end of the data at %llu: the file was cut short; 'lodge img check' tells more",
 					i, (unsigned long long)at, (unsigned long long)l->footer_at);
 	}
-	sorted = malloc((size_t)l->header.max_entries * sizeof(*sorted));
+	*last = 0;
+	if (!used)
+		return 0;
+	sorted = malloc((size_t)used * sizeof(*sorted));
 	if (!sorted)
 		return vhd_fail(err, ENOMEM, "out of memory for checking the block table");
 	ret = check_overlap(l, bat, sorted, last, err);

@@ -321,12 +321,17 @@ static int settle(struct vhd *v)
 
 	if (v->poisoned)
 		return v->poisoned;
-	q = vhd_queue_create(v, 16);
-	if (!q)
-		return -errno;
-	ret = vhd_flush(q);
-	/* Places freed in this run are simply left; see alloc.c. */
-	vhd_queue_destroy(q);
+	if (!atomic_load(&v->queues)) {
+		/* Nothing went through queues, so nothing waits for a commit. */
+		ret = v->store->ops->sync(v->store);
+	} else {
+		q = vhd_queue_create(v, 16);
+		if (!q)
+			return -errno;
+		ret = vhd_flush(q);
+		/* Places freed in this run are simply left; see alloc.c. */
+		vhd_queue_destroy(q);
+	}
 	if (!ret && v->blocks)
 		ret = batmap_put(v);
 	if (ret || !v->blocks || !(v->touched || v->unclean))

@@ -34,18 +34,75 @@
 #include "vhd/store_file.h"
 
 #define BATCH		64
+#define SPARES		4
 #define STACK_BYTES	(128 << 10)
 
 struct store_queue {
 	struct store_file *file;
 	io_context_t ctx;
 	bool aio;
+	unsigned int depth;			/* of ctx */
 	int fd;
 	unsigned int inkernel;
 	struct store_io *held, **held_tail;	/* not yet submitted */
 	pthread_mutex_t lock;
 	struct store_io *done, **done_tail;	/* lock; finished by helpers */
 };
+
+/*
+ * The kernel takes an RCU grace period, tens of milliseconds, to destroy a
+ * context, more than many an image needs from open to close. So a few idle
+ * ones are kept for the next queues. A fork's child has none of them.
+ */
+static struct {
+	pthread_mutex_t lock;
+	pid_t owner;
+	unsigned int n;
+	struct {
+		io_context_t ctx;
+		unsigned int depth;
+	} idle[SPARES];
+} spares = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static bool context_take(unsigned int depth, io_context_t *ctx, unsigned int *got)
+{
+	unsigned int i;
+	bool found = false;
+
+	pthread_mutex_lock(&spares.lock);
+	if (spares.owner != getpid())
+		spares.n = 0;
+	for (i = 0; i < spares.n && !found; i++) {
+		if (spares.idle[i].depth < depth)
+			continue;
+		*ctx = spares.idle[i].ctx;
+		*got = spares.idle[i].depth;
+		spares.idle[i] = spares.idle[--spares.n];
+		found = true;
+	}
+	pthread_mutex_unlock(&spares.lock);
+	*got = found ? *got : depth;
+	return found || !io_setup(depth, ctx);
+}
+
+/* Nothing is in flight in it. */
+static void context_give(io_context_t ctx, unsigned int depth)
+{
+	bool kept;
+
+	pthread_mutex_lock(&spares.lock);
+	if (spares.owner != getpid())
+		spares.n = 0;
+	spares.owner = getpid();
+	kept = spares.n < SPARES;
+	if (kept) {
+		spares.idle[spares.n].ctx = ctx;
+		spares.idle[spares.n++].depth = depth;
+	}
+	pthread_mutex_unlock(&spares.lock);
+	if (!kept)
+		io_destroy(ctx);
+}
 
 /* Where in an iovec array a transfer has got to. */
 struct place {
@@ -382,7 +439,7 @@ int store_aio_create(struct store *s, unsigned int depth, struct store_queue **o
 		goto fail;
 	}
 	/* Without aio (no such system call, or the host's limit) helpers do it. */
-	sq->aio = s->direct && !io_setup(depth, &sq->ctx);
+	sq->aio = s->direct && context_take(depth, &sq->ctx, &sq->depth);
 	pthread_mutex_lock(&f->queue_lock);
 	ret = f->queues ? 0 : helpers_start(f);
 	if (!ret)
@@ -394,7 +451,7 @@ int store_aio_create(struct store *s, unsigned int depth, struct store_queue **o
 	return 0;
 fail:
 	if (sq->aio)
-		io_destroy(sq->ctx);
+		context_give(sq->ctx, sq->depth);
 	if (sq->fd >= 0)
 		close(sq->fd);
 	pthread_mutex_destroy(&sq->lock);
@@ -410,8 +467,11 @@ void store_aio_destroy(struct store_queue *sq)
 	if (!--sq->file->queues)
 		helpers_stop(sq->file);
 	pthread_mutex_unlock(&sq->file->queue_lock);
-	if (sq->aio)
+	/* One that was abandoned with operations in flight ends with them. */
+	if (sq->aio && sq->inkernel)
 		io_destroy(sq->ctx);
+	else if (sq->aio)
+		context_give(sq->ctx, sq->depth);
 	/* A helper that raised the eventfd may still hold the lock. */
 	pthread_mutex_lock(&sq->lock);
 	pthread_mutex_unlock(&sq->lock);
