@@ -38,7 +38,7 @@
 
 #define LODGE_GUEST_FILE_HAS_FILES	1
 #define LODGE_GUEST_FILE_HAS_BLOCKS	2	/* LODGE_GUEST_FILE_BLOCKS and what belongs to sharing */
-#define LODGE_GUEST_FILE_HAS_SCAN	4	/* equal pages are found by their content, too */
+#define LODGE_GUEST_FILE_HAS_SCAN	4	/* LODGE_GUEST_FILE_SCAN */
 
 /* flags */
 #define LODGE_GUEST_FILE_SHARE		1	/* member of the group; without it, group must be 0 */
@@ -120,6 +120,21 @@ struct lodge_guest_group {
 };
 
 #define LODGE_GUEST_FILE_GROUP		_IOW(LODGE_IOCTL_LETTER, 0x12, struct lodge_guest_group)
+
+/*
+ * Looks for pages of the group with the same bytes, from offset on, pages at most; a signal ends it sooner.  Equal pages become one
+ * if they had the same bytes at the scan before, and another of them was scanned since: so a page needs two scans or three.
+ * Pages that are part of huge ones are left alone.  ENOENT: the file is in no group.  The caller decides how often to scan, and pays for it.
+ */
+struct lodge_guest_scan {
+	__u64 offset;		/* in: a multiple of 4096; out: where to go on, 0 after the file's end */
+	__u64 pages;		/* in */
+	__u64 shared;		/* out: pages that are shared now */
+	__u32 flags;
+	__u32 reserved;
+};
+
+#define LODGE_GUEST_FILE_SCAN		_IOWR(LODGE_IOCTL_LETTER, 0x14, struct lodge_guest_scan)
 
 /* Pages of 4 KiB and counts since the file was made. */
 struct lodge_guest_file_stats {

@@ -37,6 +37,7 @@
 #include "mem/guest_file.h"
 #include "mem/reserve.h"
 #include "mem/share.h"
+#include "mem/share_scan.h"
 
 #define SIZE_LIMIT	(1ull << 43)	/* counts of pages fit an int */
 
@@ -199,6 +200,11 @@ static long file_blocks(void *obj, void *arg)
 	return share_blocks(obj, arg);
 }
 
+static long file_scan(void *obj, void *arg)
+{
+	return share_scan(obj, arg);
+}
+
 static long file_range(void *obj, void *arg)
 {
 	struct lodge_guest_range *r = arg;
@@ -269,6 +275,7 @@ static const struct lodge_ioctl file_ioctls[] = {
 	{ LODGE_GUEST_FILE_BLOCKS,	0,	file_blocks },
 	{ LODGE_GUEST_FILE_RANGE,	0,	file_range },
 	{ LODGE_GUEST_FILE_GROUP,	0,	file_group },
+	{ LODGE_GUEST_FILE_SCAN,	0,	file_scan },
 	{ LODGE_GUEST_FILE_STATS,	0,	file_stats },
 };
 
@@ -285,6 +292,7 @@ static int file_release(struct inode *inode, struct file *file)
 
 	share_release(f);
 	kvfree(f->no_share);
+	kvfree(f->hashes);
 	kfree(f);
 	return 0;
 }
@@ -382,7 +390,8 @@ const unsigned int lodge_ext_nr_dev_ioctls = ARRAY_SIZE(lodge_ext_dev_ioctls);
 
 int lodge_ext_check_extension(long ext)
 {
-	return ext == LODGE_CAP_GUEST_FILE ? LODGE_GUEST_FILE_HAS_FILES | LODGE_GUEST_FILE_HAS_BLOCKS : 0;
+	return ext == LODGE_CAP_GUEST_FILE ?
+		LODGE_GUEST_FILE_HAS_FILES | LODGE_GUEST_FILE_HAS_BLOCKS | LODGE_GUEST_FILE_HAS_SCAN : 0;
 }
 
 /* shmem's vm_operations are static in there: a VMA that is never used gets hold of them. */
@@ -418,6 +427,7 @@ int guest_file_init(void)
 	static_assert(sizeof(struct lodge_guest_blocks) == 56);
 	static_assert(sizeof(struct lodge_guest_range) == 24);
 	static_assert(sizeof(struct lodge_guest_group) == 16);
+	static_assert(sizeof(struct lodge_guest_scan) == 32);
 	static_assert(sizeof(struct lodge_guest_file_stats) == 256);
 
 	if (!type)

@@ -21,6 +21,7 @@ struct guest_file {
 	struct xarray overlay;		/* [sem] share.c */
 	struct share_group *group;	/* [sem] or NULL: shares nothing */
 	unsigned long *no_share;	/* [sem] bitmap of indices, or NULL */
+	u32 *hashes;			/* [sem] of pages at the last scan, or NULL */
 	struct lodge_guest_file_stats stats;	/* [sem] the counts that are the file's own */
 };
 

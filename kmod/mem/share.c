@@ -18,6 +18,7 @@
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
 #include <linux/pagevec.h>
+#include <linux/random.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
@@ -31,16 +32,6 @@
 
 #define FRAME_GFP	(GFP_KERNEL_ACCOUNT | __GFP_HIGHMEM | __GFP_NORETRY | __GFP_NOWARN)
 #define FIRST_BITS	8
-#define OWNED		1	/* tag of an entry */
-
-struct share_group {
-	struct list_head link;		/* [groups_lock] */
-	kuid_t uid;
-	u64 number;
-	unsigned int files;		/* [groups_lock] */
-	struct mutex lock;		/* inside f->sem and page locks */
-	struct share_index index;	/* [lock] */
-};
 
 static LIST_HEAD(groups);
 static DEFINE_MUTEX(groups_lock);
@@ -60,6 +51,7 @@ static struct share_group *group_create(kuid_t uid, u64 number)
 	}
 	g->uid = uid;
 	g->number = number;
+	g->salt = get_random_u64();
 	mutex_init(&g->lock);
 	share_index_init(&g->index, tables, FIRST_BITS);
 	list_add(&g->link, &groups);
@@ -77,8 +69,10 @@ int share_join(struct guest_file *f, u64 number)
 	}
 	if (list_entry_is_head(g, &groups, link))
 		g = group_create(current_euid(), number);
-	if (g)
+	if (g) {
 		g->files++;
+		g->pages += f->npages;
+	}
 	mutex_unlock(&groups_lock);
 	f->group = g;
 	return g ? 0 : -ENOMEM;
@@ -92,6 +86,7 @@ void share_leave(struct guest_file *f)
 		return;
 	f->group = NULL;
 	mutex_lock(&groups_lock);
+	g->pages -= f->npages;
 	if (!--g->files)
 		list_del(&g->link);
 	else
@@ -100,13 +95,13 @@ void share_leave(struct guest_file *f)
 	if (g) {
 		WARN_ON_ONCE(g->index.frames);
 		kvfree(g->index.blocks);
+		kvfree(g->seen);
 		kfree(g);
 	}
 	reserve_trim();
 }
 
-/* Failing is harmless: chains get longer. */
-static void group_grow(struct share_group *g)
+void share_group_grow(struct share_group *g)
 {
 	unsigned int bits = g->index.bits + 2;
 	struct share_frame **tables;
@@ -132,8 +127,7 @@ static void frame_free(struct share_frame *sf)
 	atomic_long_dec(&frames_total);
 }
 
-/* A frame with @from's bytes, in no index.  NULL: no memory, or the cap is reached. */
-static struct share_frame *frame_new(struct page *from)
+struct share_frame *share_frame_new(struct page *from)
 {
 	struct share_frame *sf;
 
@@ -199,19 +193,14 @@ static struct share_frame *frame_insert(struct share_group *g, struct share_fram
 
 /* ---- entries ---- */
 
-static bool is_owned(void *entry)
-{
-	return xa_pointer_tag(entry) == OWNED;
-}
-
 static struct page *entry_page(void *entry)
 {
-	return is_owned(entry) ? xa_untag_pointer(entry) : ((struct share_frame *)entry)->page;
+	return share_is_owned(entry) ? xa_untag_pointer(entry) : ((struct share_frame *)entry)->page;
 }
 
 static void entry_put(struct guest_file *f, void *entry)
 {
-	if (is_owned(entry)) {
+	if (share_is_owned(entry)) {
 		put_page(entry_page(entry));
 		f->stats.owned_pages--;
 	} else {
@@ -227,7 +216,7 @@ enum share_kind share_kind(struct guest_file *f, pgoff_t index, struct page **pa
 	if (!entry)
 		return SHARE_PRIVATE;
 	*page = entry_page(entry);
-	return is_owned(entry) ? SHARE_OWNED : SHARE_SHARED;
+	return share_is_owned(entry) ? SHARE_OWNED : SHARE_SHARED;
 }
 
 bool share_near(struct guest_file *f, pgoff_t index)
@@ -323,7 +312,7 @@ static int break_owned(struct guest_file *f, pgoff_t index, struct share_frame *
 	if (frame_take_over(f->group, sf)) {
 		page = sf->page;
 		get_page(page);
-		entry_change(f, index, sf, xa_tag_pointer(page, OWNED));
+		entry_change(f, index, sf, xa_tag_pointer(page, SHARE_TAG_OWNED));
 		frame_free(sf);
 	} else {
 		page = reserve_take();
@@ -333,7 +322,7 @@ static int break_owned(struct guest_file *f, pgoff_t index, struct share_frame *
 			put_page(page);
 			return -EHWPOISON;
 		}
-		entry_change(f, index, sf, xa_tag_pointer(page, OWNED));
+		entry_change(f, index, sf, xa_tag_pointer(page, SHARE_TAG_OWNED));
 		frame_put(f->group, sf);
 		f->stats.breaks_reserve++;
 	}
@@ -347,7 +336,7 @@ int share_break(struct guest_file *f, pgoff_t index)
 	int ret;
 
 	lockdep_assert_held_write(&f->sem);
-	if (!sf || is_owned(sf))
+	if (!sf || share_is_owned(sf))
 		return 0;
 	ret = private_copy(f, index, sf->page);
 	if (!ret) {
@@ -390,11 +379,7 @@ int share_break_range(struct guest_file *f, pgoff_t first, pgoff_t last)
 
 /* ---- sharing ---- */
 
-/*
- * Nobody but us can reach @page from here until it is unlocked, or somebody has it under way (false).  @page is locked, f->sem
- * held for writing.
- */
-static bool freeze(struct guest_file *f, struct page *page)
+bool share_freeze(struct guest_file *f, struct page *page)
 {
 	struct folio *folio = page_folio(page);
 	long n = folio_nr_pages(folio);
@@ -429,7 +414,7 @@ static bool take_away(struct guest_file *f, pgoff_t index, struct page *page, st
 	return false;
 }
 
-static bool same_bytes(struct page *a, struct page *b)
+bool share_same_bytes(struct page *a, struct page *b)
 {
 	void *pa = kmap_local_page(a), *pb = kmap_local_page(b);
 	bool same = !memcmp(pa, pb, PAGE_SIZE);
@@ -445,7 +430,7 @@ static u8 offer_frame(struct share_group *g, struct page *page, const struct sha
 	struct share_frame *sf = frame_get_by_block(g, key), *new;
 
 	if (!sf) {
-		new = frame_new(page);
+		new = share_frame_new(page);
 		if (!new)
 			return LODGE_BLOCK_LOW;
 		sf = frame_insert(g, new, key);
@@ -457,12 +442,29 @@ static u8 offer_frame(struct share_group *g, struct page *page, const struct sha
 		if (!sf)
 			return LODGE_BLOCK_LOW;
 	}
-	if (!same_bytes(sf->page, page)) {
+	if (!share_same_bytes(sf->page, page)) {
 		frame_put(g, sf);
 		return LODGE_BLOCK_DIFFERS;
 	}
 	*frame = sf;
 	return LODGE_BLOCK_SHARED;
+}
+
+u8 share_install(struct guest_file *f, pgoff_t index, struct page *page, struct share_frame *sf, u8 state)
+{
+	if (xa_is_err(xa_store(&f->overlay, index, sf, GFP_KERNEL_ACCOUNT | __GFP_NOWARN))) {
+		frame_put(f->group, sf);
+		unlock_page(page);
+		put_page(page);
+		return LODGE_BLOCK_LOW;
+	}
+	if (!take_away(f, index, page, sf->page)) {
+		xa_erase(&f->overlay, index);
+		frame_put(f->group, sf);
+		return LODGE_BLOCK_BUSY;
+	}
+	f->stats.shared_pages++;
+	return state;
 }
 
 static u8 offer(struct guest_file *f, pgoff_t index, const struct share_key *key)
@@ -472,29 +474,17 @@ static u8 offer(struct guest_file *f, pgoff_t index, const struct share_key *key
 	u8 state;
 
 	if (sf)
-		return !is_owned(sf) && (sf->has & SHARE_HAS_BLOCK) && !memcmp(&sf->key, key, sizeof(*key)) ? LODGE_BLOCK_SHARED :
+		return !share_is_owned(sf) && (sf->has & SHARE_HAS_BLOCK) && !memcmp(&sf->key, key, sizeof(*key)) ? LODGE_BLOCK_SHARED :
 			LODGE_BLOCK_TAKEN;
 	page = find_lock_page(f->mapping, index);
 	if (!page)
 		return LODGE_BLOCK_GONE;
-	state = freeze(f, page) ? offer_frame(f->group, page, key, &sf) : LODGE_BLOCK_BUSY;
-	if (state != LODGE_BLOCK_SHARED && state != LODGE_BLOCK_SOURCE)
-		goto unlock;
-	if (xa_is_err(xa_store(&f->overlay, index, sf, GFP_KERNEL_ACCOUNT | __GFP_NOWARN))) {
-		frame_put(f->group, sf);
-		state = LODGE_BLOCK_LOW;
-		goto unlock;
+	state = share_freeze(f, page) ? offer_frame(f->group, page, key, &sf) : LODGE_BLOCK_BUSY;
+	if (share_succeeded(state)) {
+		state = share_install(f, index, page, sf, state);
+		f->stats.offered += share_succeeded(state);
+		return state;
 	}
-	if (!take_away(f, index, page, sf->page)) {
-		xa_erase(&f->overlay, index);
-		frame_put(f->group, sf);
-		return LODGE_BLOCK_BUSY;
-	}
-	f->stats.shared_pages++;
-	f->stats.offered++;
-	return state;
-
-unlock:
 	unlock_page(page);
 	put_page(page);
 	return state;
@@ -507,7 +497,7 @@ static u8 map_over_private(struct guest_file *f, pgoff_t index, struct share_fra
 	u8 state = LODGE_BLOCK_MAPPED;
 	loff_t at = (loff_t)index << PAGE_SHIFT;
 
-	if (page && !freeze(f, page)) {
+	if (page && !share_freeze(f, page)) {
 		state = LODGE_BLOCK_BUSY;
 		goto unlock;
 	}
@@ -598,7 +588,7 @@ static u8 share_block(struct guest_file *f, u32 op, pgoff_t index, const struct 
 	else
 		state = op == LODGE_BLOCKS_MAP ? map(f, index, key) : offer(f, index, key);
 	if (f->group)
-		group_grow(f->group);
+		share_group_grow(f->group);
 	f->stats.refused_busy += state == LODGE_BLOCK_BUSY && !again;
 	f->stats.refused_differs += state == LODGE_BLOCK_DIFFERS;
 	f->stats.refused_low += state == LODGE_BLOCK_LOW;

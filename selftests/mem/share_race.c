@@ -143,6 +143,7 @@ static void *liar(void *arg)
 	};
 	struct lodge_guest_range r = { .len = 4 * PAGE };
 	struct lodge_guest_group g = { .flags = SHARE };
+	struct lodge_guest_scan scan;
 
 	while (!atomic_load(&stop)) {
 		unsigned int i;
@@ -157,6 +158,9 @@ static void *liar(void *arg)
 		r.flags = rnd(&seed, 2);
 		if (!rnd(&seed, 50) && ioctl(m->fd, LODGE_GUEST_FILE_RANGE, &r))
 			bad("RANGE", 0, 0);
+		scan = (struct lodge_guest_scan){ .offset = rnd(&seed, PAGES) * PAGE, .pages = 16 };
+		if (rnd(&seed, 2) && ioctl(m->fd, LODGE_GUEST_FILE_SCAN, &scan))
+			bad("SCAN", 0, 0);
 		if (!rnd(&seed, 200) && ioctl(m->fd, LODGE_GUEST_FILE_GROUP, &g))
 			bad("GROUP", 0, 0);
 		/* The owners shall get at their pages, too. */
@@ -206,8 +210,9 @@ static void race(void)
 		pthread_join(t[i], NULL);
 	for (i = 0; i < FILES; i++)
 		st[i] = mem_stats(&files[i]);
-	tap_note("%lu pages checked (%lu MiB), %lu written, %lu punched, %lu mapped; shared %llu times, broken %llu, busy %llu, differing %llu",
+	tap_note("%lu pages checked (%lu MiB), %lu written, %lu punched, %lu mapped; shared %llu times and %llu by content, broken %llu, busy %llu, differing %llu",
 		 checked, checked * PAGE >> 20, writes, punched, mapped, (unsigned long long)(st[0].offered + st[1].offered),
+		 (unsigned long long)(st[0].scanned + st[1].scanned),
 		 (unsigned long long)(st[0].breaks + st[1].breaks), (unsigned long long)(st[0].refused_busy + st[1].refused_busy),
 		 (unsigned long long)(st[0].refused_differs + st[1].refused_differs));
 	tap_eq(atomic_load(&wrong), 0, "no wrong byte while liars share what owners write");
