@@ -632,6 +632,6 @@ int main(int argc, char **argv)
 	work = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (work == MAP_FAILED)
 		tap_bail("mmap");
-	fuzz_run("ioctls", play, ROUND_SECONDS, work, 1000);
+	fuzz_run("ioctls", play, ROUND_SECONDS, work, 100);
 	return tap_done();
 }
