@@ -20,11 +20,13 @@ SUITE	?=
 VERSION	:= $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
 HOST	?= box
 CLIENT	?=
+LOADS	?=
+TIME	?=
 NODE	?= lodge
 
 install-packages := selftests/qemu/install-packages
 
-.PHONY: all module userspace check check-vmx check-clients check-debug check-vhd-cuts unit fuzz lint perf demo
+.PHONY: all module userspace check check-vmx check-clients check-debug check-kcsan check-vhd-cuts unit fuzz lint perf demo
 .PHONY: module-cloud packages-bochs packages packages-check packages-demo packages-debug packages-clients clean help
 .PHONY: install install-files install-dkms uninstall
 .PHONY: check-kvm-selftests packages-kvm-selftests check-qemu-patches
@@ -35,8 +37,12 @@ help:
 	@echo 'make               the module (build/lodge.ko) and the command (build/lodge)'
 	@echo 'make demo          a Debian guest from a VHD disk, in a host in an emulator'
 	@echo 'make check         every test; results also in build/check.json'
-	@echo '                   SUITE="unit vm" for some, HOST=local on real hardware'
-	@echo 'make check-debug   the same under a kernel with KASAN, lockdep, kmemleak'
+	@echo '                   SUITE="unit vm" for some, HOST=local on this machine itself, without the box,'
+	@echo '                   LOADS=1000 to load and unload the module so often'
+	@echo 'make check-debug   the tests of the box, on lodge.ko, under a kernel with KASAN, lockdep, kmemleak'
+	@echo 'make check-kcsan   the fuzzers of the host, TIME=10m each, under a kernel with KCSAN'
+	@echo 'make fuzz          every fuzzer of what needs no hypervisor, for some seconds; with TIME=30m the'
+	@echo '                   fuzzers of the host, so long each, under the kernel of check-debug'
 	@echo 'make check-clients other people'"'"'s programs on lodge.ko, a table of what each did;'
 	@echo '                   CLIENT="qemu/*boot*" for some, NODE=kvm for the stock module'
 	@echo 'make check-vmx     the tests on Intel VT-x, under Bochs; MODEL= for another of its CPUs'
@@ -44,7 +50,7 @@ help:
 	@echo 'make check-kvm-selftests    the KVM selftests of linux-source-6.1, on Lodge and on stock KVM'
 	@echo 'make check-qemu-patches   do the patches for QEMU fit, build and work?'
 	@echo 'make perf          compare with the stock KVM module; SUITE=exit for one'
-	@echo 'make lint | unit | fuzz     these parts of the check alone'
+	@echo 'make lint | unit   these parts of the check alone'
 	@echo 'make module [KDIR=headers]  make userspace'
 	@echo 'make install [DESTDIR= PREFIX=/usr/local]   command, module, udev rule'
 	@echo 'make install-dkms           the same with DKMS to build the module'
@@ -83,11 +89,15 @@ userspace: packages
 	@$(MAKE) -j$(JOBS) -f userspace/Makefile
 
 check: packages-check
-	@selftests/run --host $(HOST) $(SUITE)
+	@selftests/run --host $(HOST) $(if $(LOADS),--env LOADS=$(LOADS)) $(SUITE)
 
 check-debug: packages-debug
 	@selftests/qemu/debug-kernel
-	@selftests/run --debug $(SUITE)
+	@selftests/run --debug --node lodge --json $(BUILD)/check-debug.json $(SUITE)
+
+check-kcsan: packages-debug
+	@selftests/qemu/debug-kernel kcsan
+	@selftests/run --kcsan --node lodge --json $(BUILD)/check-kcsan.json --fuzz-time $(or $(TIME),10m) $(or $(SUITE),'host/fuzz_*')
 
 MODEL	?= corei7_skylake_x
 check-vmx: packages-check packages-bochs
@@ -114,8 +124,14 @@ unit: packages-check
 check-vhd-cuts: packages-check userspace
 	@selftests/run --json $(BUILD)/check-vhd-cuts.json unit/vhd_cuts
 	@CK_VERBOSITY=minimal LODGE_CUTS=all $(BUILD)/selftests/unit/vhd_cuts
+ifeq ($(TIME),)
 fuzz: packages-check
 	@selftests/run fuzz
+else
+fuzz: packages-debug
+	@selftests/qemu/debug-kernel
+	@selftests/run --debug --node lodge --json $(BUILD)/fuzz.json --fuzz-time $(TIME) 'host/fuzz_*'
+endif
 
 perf: packages-demo all module-cloud
 	@selftests/perf/run $(SUITE)

@@ -3,23 +3,13 @@
 # exec_net.sh - a command in a guest has the network: address, default route and
 # resolver, on the user-mode network and on a bridge with a DHCP server; and runs
 # without where nobody answers.
-# BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd
+# BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh
+# HOST: box
 # NODES: lodge
 # TIMEOUT: 500
 # shellcheck shell=dash disable=SC2016
-n=0 failed=0
-node=${1:-${NODE:-/dev/lodge}}
-
-result()
-{
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n - $2"
-	else
-		failed=1
-		echo "not ok $n - $2 # $(echo "${3:-}" | tr '\r\n#' '   ' | tail -c 300)"
-	fi
-}
+# shellcheck source=selftests/guest/guest.sh
+. ./guest.sh
 
 # The guest kernel's modules, where lodge run looks for them.
 mkdir -p initrd && (cd initrd && cpio -id 2>/dev/null <../test-initrd)
@@ -37,7 +27,7 @@ command_in()
 {
 	net=$1
 	shift
-	timeout 200 lodge run --device "$node" -q -m 128 -k vmlinuz --net "$net" --timeout 180 \
+	within 200 lodge run --device "$node" -q -m 128 -k vmlinuz --net "$net" --timeout $((180 * stretch)) \
 		-a 'quiet no_timer_check' -- "$@" </dev/null >out 2>err
 }
 
@@ -107,7 +97,7 @@ truncate -s 16M disk.raw
 mke2fs -F disk.raw >/dev/null 2>&1
 mkdir -p mnt
 mount -o loop disk.raw mnt && cp -a root/. mnt/ && umount mnt
-timeout 200 lodge run --device "$node" -q -m 128 -k vmlinuz --timeout 180 -a 'quiet no_timer_check' disk.raw -- cat /etc/resolv.conf \
+within 200 lodge run --device "$node" -q -m 128 -k vmlinuz --timeout $((180 * stretch)) -a 'quiet no_timer_check' disk.raw -- cat /etc/resolv.conf \
 	</dev/null >out 2>err
 grep -q '^nameserver 10.0.2.3$' out
 result $? "a command on a root disk sees the network's resolver" "$(cat out err)"
@@ -116,5 +106,4 @@ mount -o loop disk.raw mnt
 result $? "and the disk keeps its own" "$(cat mnt/etc/resolv.conf)"
 umount mnt
 killall httpd
-echo "1..$n"
-exit $failed
+finish

@@ -1,35 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # guest_control.sh - a running guest seen and steered from outside.
-# BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz
+# BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file selftests/guest/guest.sh
 # NODES: kvm lodge
 # TIMEOUT: 400
 # shellcheck shell=dash disable=SC2016,SC2317
-n=0 failed=0
-node=${1:-${NODE:-/dev/lodge}}
-
-result()
-{
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n - $2"
-	else
-		failed=1
-		echo "not ok $n - $2 # $(echo "${3:-}" | tr '\r\n#' '   ' | tail -c 300)"
-	fi
-}
-
-# wait_for SECONDS COMMAND...
-wait_for()
-{
-	left=$(($1 * 5))
-	shift
-	until "$@"; do
-		left=$((left - 1))
-		[ $left -gt 0 ] || return 1
-		sleep 0.2
-	done
-}
+# shellcheck source=selftests/guest/guest.sh
+. ./guest.sh
 
 logged() { lodge log one 2>/dev/null | grep -q "$1"; }
 gone() { ! lodge info one >/dev/null 2>&1; }
@@ -64,12 +41,12 @@ lodge list --names | grep -qx one
 result $? "list shows it"
 lodge info --json one | grep -q '"state": "running"'
 result $? "info says that it runs"
-(echo 'echo answer $((6 * 7))'; sleep 5) | timeout 10 lodge console one >console.out 2>&1
+(echo 'echo answer $((6 * 7))'; sleep $((5 * stretch))) | within 10 lodge console one >console.out 2>&1
 grep -q 'guest is up' console.out
 result $? "the console shows what was printed before"  "$(cat console.out)"
 grep -q 'answer 42' console.out
 result $? "the console carries input and output" "$(cat console.out)"
-timeout 20 lodge run --device "$node" -q --name one -m 128 -k vmlinuz >second.out 2>&1 </dev/null
+within 20 lodge run --device "$node" -q --name one -m 128 -k vmlinuz >second.out 2>&1 </dev/null
 [ $? = 3 ] && grep -q 'runs already' second.out
 result $? "a second guest of that name is refused" "$(cat second.out)"
 lodge pause one && lodge info one | grep -q 'state *paused'
@@ -105,10 +82,9 @@ result $? "its name can be taken again" "$(cat run.out)"
 before=$(date +%s)
 lodge kill one
 result $? "a guest that spins is killed"
-[ $(($(date +%s) - before)) -le 15 ]
+[ $(($(date +%s) - before)) -le $((15 * stretch)) ]
 result $? "at once"
 wait $pid
 wait_for 5 gone
 result $? "and gone"
-echo "1..$n"
-exit $failed
+finish

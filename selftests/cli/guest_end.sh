@@ -1,23 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # guest_end.sh - every way a guest ends has its exit code, and a command's status comes back.
-# BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz
+# BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file selftests/guest/guest.sh
 # NODES: kvm lodge
 # TIMEOUT: 500
 # shellcheck shell=dash disable=SC2016,SC2317
-n=0 failed=0
-node=${1:-${NODE:-/dev/lodge}}
-
-result()
-{
-	n=$((n + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $n - $2"
-	else
-		failed=1
-		echo "not ok $n - $2 # $(echo "${3:-}" | tr '\r\n#' '   ' | tail -c 300)"
-	fi
-}
+# shellcheck source=selftests/guest/guest.sh
+. ./guest.sh
 
 mkdir -p root/bin root/dev root/proc root/sys
 cp /bin/busybox root/bin/
@@ -41,7 +30,7 @@ ends()
 {
 	want=$1 what=$2
 	shift 2
-	timeout 100 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none \
+	within 100 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none \
 		--console ttyS0 "$@" </dev/null >out 2>&1
 	status=$?
 	[ $status = "$want" ]
@@ -54,11 +43,15 @@ ends 11 "panic" -a 'quiet no_timer_check do=panic'
 ends 11 "panic that does not restart" -a 'quiet no_timer_check panic=0 do=panic'
 ends 14 "--timeout" --timeout 15 -a 'quiet no_timer_check do=hang'
 ends 12 "triple fault" --no-reboot -a 'quiet no_timer_check reboot=t do=reset'
-timeout 150 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none --timeout 60 \
-	--console ttyS0 -a 'quiet no_timer_check do=reset' </dev/null >out 2>&1
-status=$?
-[ $status = 14 ] && [ "$(grep -c 'guest is up' out)" -ge 2 ]
-result $? "a reset restarts the guest" "status $status: $(tail -n 3 out)"
+up_twice() { [ "$(grep -c 'guest is up' out)" -ge 2 ]; }
+lodge run --device "$node" -q --name again -m 128 -k vmlinuz -i root.cpio --net none \
+	--console ttyS0 -a 'quiet no_timer_check do=reset' </dev/null >out 2>&1 &
+wait_for 90 up_twice
+result $? "a reset restarts the guest" "$(tail -n 3 out)"
+lodge kill again
+wait $!
+[ $? = 15 ]
+result $? "which lodge kill ends" "$(tail -n 3 out)"
 ends 3 "not enough memory for the kernel" -m 16
 
 # command STATUS OUT ERR WHAT COMMAND...
@@ -66,8 +59,8 @@ command_is()
 {
 	want=$1 wout=$2 werr=$3 what=$4
 	shift 4
-	timeout 100 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none \
-		--timeout 90 -a no_timer_check -- "$@" <in >out 2>err
+	within 100 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none \
+		--timeout $((90 * stretch)) -a no_timer_check -- "$@" <in >out 2>err
 	status=$?
 	[ $status = "$want" ] && [ "$(cat out)" = "$wout" ] && { [ -z "$werr" ] || grep -q -- "$werr" err; }
 	result $? "$what" "status $status out '$(cat out)' err '$(cat err)'"
@@ -80,13 +73,13 @@ command_is 137 '' '' "death by signal" sh -c 'kill -9 $$'
 command_is 127 '' 'not found' "a command that is not there" /bin/none
 echo from outside >in
 command_is 0 'from outside' '' "a command's input" cat
-timeout 100 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none --timeout 10 \
+within 100 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none --timeout $((10 * stretch)) \
 	-a no_timer_check -- sh -c 'while :; do :; done' </dev/null >out 2>&1
 [ $? = 214 ]
 result $? "a command that runs into --timeout" "$(cat out)"
 i=0
 while [ $i -lt 6 ]; do
-	timeout 100 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none \
+	within 100 lodge run --device "$node" -q -m 128 -k vmlinuz -i root.cpio --net none \
 		-a no_timer_check -- sh -c 'i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done' \
 		</dev/null >out 2>&1
 	[ "$(tail -n 1 out)" = 'line 1999' ] || break
@@ -95,5 +88,4 @@ while [ $i -lt 6 ]; do
 done
 [ $i = 6 ]
 result $? "no line of a long output is lost" "$(tail -n 2 out)"
-echo "1..$n"
-exit $failed
+finish

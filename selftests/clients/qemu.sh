@@ -15,7 +15,7 @@ qemu()
 {
 	out=$1 machine=$2 cpus=$3
 	shift 3
-	timeout 150 qemu-system-x86_64 -L /usr/share/qemu -M "$machine" -accel kvm -cpu host,-xsave \
+	within 150 qemu-system-x86_64 -L /usr/share/qemu -M "$machine" -accel kvm -cpu host,-xsave \
 		-smp "$cpus" -m 192 -nodefaults -no-user-config -display none -no-reboot -serial stdio \
 		-kernel vmlinuz -initrd test-initrd "$@" >"$out" 2>&1 </dev/null
 	status=$?

@@ -5,8 +5,10 @@
 #
 # Each of these tests starts guests with 'lodge run' on $NODE: Debian's cloud
 # kernel and the tests' initrd, whose init does what run= says (see
-# selftests/qemu/test-init).
+# selftests/qemu/test-init).  Time limits are those of a common host; one that is
+# slower says by how much in $STRETCH.
 n=0 failed=0
+stretch=${STRETCH:-1}
 node=${1:-${NODE:-/dev/lodge}}
 
 result()
@@ -26,14 +28,34 @@ finish()
 	exit $failed
 }
 
+# within SECONDS COMMAND...: COMMAND, ended after that time.
+within()
+{
+	limit=$(($1 * stretch))
+	shift
+	timeout $limit "$@"
+}
+
+# wait_for SECONDS COMMAND...: until COMMAND succeeds.
+wait_for()
+{
+	left=$(($1 * stretch * 5))
+	shift
+	until "$@"; do
+		left=$((left - 1))
+		[ $left -gt 0 ] || return 1
+		sleep 0.2
+	done
+}
+
 # guest OUTPUT RUN [OPTION]...: one guest that does RUN; its status is lodge's.
 guest()
 {
 	out=$1 run=$2
 	shift 2
 	# MTTCG's clocks are not what a guest expects of hardware's.
-	timeout 150 lodge run --device "$node" --quiet --no-stdin --mem 192M -k vmlinuz -i test-initrd \
-		--append "quiet no_timer_check panic=-1 run=$run" "$@" >"$out" 2>&1 </dev/null
+	within 150 lodge run --device "$node" --quiet --no-stdin --mem 192M -k vmlinuz -i test-initrd \
+		--append "quiet no_timer_check panic=-1 stretch=$stretch run=$run" "$@" >"$out" 2>&1 </dev/null
 	status=$?
 	sed 's/^/# /; s/\r//' "$out" | tail -n 30
 	tr -d '\r' <"$out" >"$out.text"

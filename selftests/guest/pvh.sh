@@ -18,8 +18,8 @@ print_cmdline='81 3b 78 c5 6e 33 75 19 8b 73 18 66 ba f8 03 ac 84 c0 74 03 ee eb
 # boot FILE: into out.
 boot()
 {
-	timeout 30 lodge run --device "$node" -q -m 16 -k "$1" --net none --console ttyS0 --bare-cmdline \
-		-a 'a 32-bit kernel speaks' --timeout 20 </dev/null >out 2>&1
+	within 30 lodge run --device "$node" -q -m 16 -k "$1" --net none --console ttyS0 --bare-cmdline \
+		-a 'a 32-bit kernel speaks' --timeout $((20 * stretch)) </dev/null >out 2>&1
 }
 
 # refused TEXT WHAT

@@ -5,7 +5,7 @@
 # crash kernel, reboot.  The machine must get to where it goes, without a word
 # of complaint, and the next kernel must find SVM switched off on every CPU, so
 # that it can have guests of its own.
-# BOX: none
+# BOX: own
 # TIMEOUT: 600
 # shellcheck disable=SC2016 # what stands in single quotes is for the box's shell
 cd "$(dirname "$0")/../.." || exit
@@ -66,7 +66,7 @@ box()
 		cat "$tmp/prepare"
 		printf '%s\n' "$lines"
 	} >"$tmp/first"
-	selftests/qemu/box --smp 2 --mem 2G --timeout 280 --name "$name" "${kernel[@]}" "$@" \
+	selftests/qemu/box --smp 2 --mem 2G --timeout $((280 * ${STRETCH:-1})) --name "$name" "${kernel[@]}" "$@" \
 		--file "$image:vmlinuz" --file "$tmp/host-end" --file "$tmp/next" --file "$tmp/first" \
 		-- sh first >"$tmp/out" 2>"$tmp/err"
 	rc=$?

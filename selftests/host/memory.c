@@ -5,6 +5,7 @@
  *
  * NODES: lodge
  * BOX: --mem 1G
+ * HOST: box
  * TIMEOUT: 240
  */
 #include <pthread.h>

@@ -7,6 +7,7 @@
  *
  * NODES: lodge
  * BOX: --smp 2
+ * HOST: box
  * TIMEOUT: 180
  */
 #include <pthread.h>

@@ -4,6 +4,7 @@
 # load.sh - the module comes and goes: node, refusal to unload in use, and the
 # same again twenty times (LOADS) with nothing left behind.
 # BOX: --no-module --file build/lodge.ko
+# TIMEOUT: 900
 n=0 failed=0
 result()
 {

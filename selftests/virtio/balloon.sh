@@ -8,18 +8,6 @@
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
 
-# wait_for SECONDS COMMAND...
-wait_for()
-{
-	left=$(($1 * 5))
-	shift
-	until "$@"; do
-		left=$((left - 1))
-		[ $left -gt 0 ] || return 1
-		sleep 0.2
-	done
-}
-
 # shellcheck disable=SC2317
 logged() { lodge log fat 2>/dev/null | grep -q "$1"; }
 field() { lodge info --json fat | sed -n "s/.*\"$1\": \([^, ]*\).*/\1/p"; }

@@ -8,16 +8,14 @@
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
 
+# shellcheck disable=SC2317
+waiting() { lodge log pc 2>/dev/null | grep -q 'guest: waiting on'; }
+
 lodge run --device "$node" --quiet --no-stdin --name pc --mem 128M -k vmlinuz -i virtio-initrd --net none \
 	--append "quiet no_timer_check panic=-1 rdinit=/virtio-init run=button" >out 2>&1 </dev/null &
 pid=$!
-tries=300
-until lodge log pc 2>/dev/null | grep -q 'guest: waiting on'; do
-	tries=$((tries - 1))
-	[ $tries -gt 0 ] || break
-	sleep 0.2
-done
-lodge stop --timeout 60 pc >said 2>&1
+wait_for 60 waiting
+lodge stop --timeout $((60 * stretch)) pc >said 2>&1
 result $? "lodge stop returns when the guest has shut down" "$(cat said out)"
 wait $pid
 result $? "lodge run's exit code is that of a power-off" "$(tail -n 2 out)"

@@ -11,13 +11,22 @@ cp guest-init overlay/virtio-init
 chmod 755 overlay/virtio-init
 (cat test-initrd; cd overlay && find . | cpio -o -H newc 2>/dev/null) >virtio-initrd
 
+# told: the number of the last write that a guest which scribbles says was flushed; -1 before.
+told()
+{
+	last=$(tr -d '\r' <out | sed -n 's/.*guest: flushed \([0-9]*\)$/\1/p' | tail -n 1)
+	echo "${last:--1}"
+}
+
+flushed() { [ "$(told)" -ge "$1" ]; }
+
 # vguest OUTPUT RUN [OPTION]...: one guest; its status is lodge's. $kernel_args: more for its kernel.
 vguest()
 {
 	out=$1 run=$2
 	shift 2
-	timeout 200 lodge run --device "$node" --quiet --no-stdin --mem 256M -k vmlinuz -i virtio-initrd \
-		--append "quiet no_timer_check panic=-1 rdinit=/virtio-init $kernel_args run=$run" "$@" >"$out" 2>&1 </dev/null
+	within 200 lodge run --device "$node" --quiet --no-stdin --mem 256M -k vmlinuz -i virtio-initrd \
+		--append "quiet no_timer_check panic=-1 rdinit=/virtio-init $kernel_args stretch=$stretch run=$run" "$@" >"$out" 2>&1 </dev/null
 	status=$?
 	grep -v '^flood' "$out" | sed 's/^/# /; s/\r//' | tail -n 30
 	tr -d '\r' <"$out" >"$out.text"

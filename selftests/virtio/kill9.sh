@@ -12,13 +12,6 @@ scratch 300
 lodge img create /scratch/disk.vhd 64M
 mkdir expected
 
-# told: the number of the last write that the guest said was flushed; -1 before.
-told()
-{
-	last=$(tr -d '\r' <out | sed -n 's/.*guest: flushed \([0-9]*\)$/\1/p' | tail -n 1)
-	echo "${last:--1}"
-}
-
 # Kills a guest that does round $1 after it has flushed once and a random time.
 round()
 {
@@ -26,12 +19,7 @@ round()
 		--append "quiet no_timer_check panic=-1 rdinit=/virtio-init run=scribble,$1" --disk /scratch/disk.vhd \
 		>out 2>&1 </dev/null &
 	pid=$!
-	tries=300
-	until [ "$(told)" -ge 0 ]; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || { kill -9 $pid; return 1; }
-		sleep 0.1
-	done
+	wait_for 30 flushed 0 || { kill -9 $pid; return 1; }
 	usleep $(($(od -An -N2 -tu2 /dev/urandom) * 30))
 	kill -9 $pid
 	wait $pid 2>/dev/null
@@ -73,7 +61,7 @@ echo "# $total writes in $rounds rounds"
 result $? "it was at work each time" "$total"
 lodge list --json | grep -q '^\[\]'
 result $? "no guest is left" "$(lodge list)"
-lodge run --device "$node" --quiet --no-stdin --mem 128M -k vmlinuz -i virtio-initrd --net none --timeout 60 \
+lodge run --device "$node" --quiet --no-stdin --mem 128M -k vmlinuz -i virtio-initrd --net none --timeout $((60 * stretch)) \
 	--append "quiet no_timer_check panic=-1 rdinit=/virtio-init run=true" --disk /scratch/disk.vhd >out 2>&1 </dev/null
 result $? "the disk can be used" "$(tail -n 2 out)"
 lodge img check /scratch/disk.vhd >checked 2>&1

@@ -12,24 +12,6 @@ scratch 300
 lodge img create /scratch/disk.vhd 64M
 truncate -s 1M /scratch/raw
 
-# told: the number of the last write that the guest said was flushed; -1 before.
-told()
-{
-	last=$(tr -d '\r' <out | sed -n 's/.*guest: flushed \([0-9]*\)$/\1/p' | tail -n 1)
-	echo "${last:--1}"
-}
-
-# reaches NUMBER: waits until that many were flushed.
-reaches()
-{
-	tries=600
-	until [ "$(told)" -ge "$1" ]; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.1
-	done
-}
-
 # holds IMAGE NUMBER: writes 0 to NUMBER are in it.
 holds()
 {
@@ -56,7 +38,7 @@ lodge run --name writer --device "$node" --quiet --no-stdin --mem 128M --cpus 2 
 	--append "quiet no_timer_check panic=-1 rdinit=/virtio-init run=scribble,1" --disk /scratch/disk.vhd --disk raw:/scratch/raw \
 	>out 2>&1 </dev/null &
 pid=$!
-reaches 3
+wait_for 60 flushed 3
 result $? "the guest writes" "$(tail -n 2 out)"
 before=''
 for s in 1 2 3; do
@@ -65,7 +47,7 @@ for s in 1 2 3; do
 	result $? "snapshot $s is taken" "$(cat made)"
 	sed 's/^/# /' made
 	now=$(told)
-	reaches $((now + 4))
+	wait_for 60 flushed $((now + 4))
 	result $? "the guest goes on" "$(tail -n 2 out)"
 done
 refused 'exists already' lodge snapshot writer /scratch/s1.vhd
