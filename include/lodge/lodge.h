@@ -79,6 +79,30 @@ struct lodge_guest {
 	char device[108];
 	char kernel[256];
 	struct lodge_sharing sharing;
+	char reason[512];		/* why it is paused, if a disk is to blame; else "" */
+};
+
+/* A disk of a running guest. Limits of 0 are none. */
+struct lodge_disk {
+	unsigned int number;
+	char path[4096];		/* absolute */
+	char format[16];
+	char on_error[16];		/* what is done about failures of the host */
+	char group[32];			/* whose limits it shares; "": none */
+	int readonly;
+	int removable;			/* a drive, whose medium may be changed; without one its path is "" */
+	int leaving;			/* the guest was asked to let go of it */
+	uint64_t capacity;		/* bytes */
+	uint64_t iops, iops_burst, bps, bps_burst;
+	uint64_t reads, read_bytes, writes, written_bytes, flushes, discards;
+	uint64_t errors;		/* requests that failed, told to the guest or not */
+	uint64_t ignored, throttled;	/* failures not told; requests that had to wait for their turn */
+};
+
+struct lodge_disk_limits {
+	uint64_t iops, bps;		/* requests and bytes a second; 0: no limit */
+	uint64_t iops_burst, bps_burst;	/* at once after a rest; 0: a tenth of a second's */
+	const char *group;		/* shared with the disks of this group; "": with none; NULL: as it is */
 };
 
 const char *lodge_version(void);
@@ -106,6 +130,26 @@ int lodge_wait(const char *name, int timeout_ms, struct lodge_error *err);
 int lodge_balloon(const char *name, uint64_t bytes, struct lodge_error *err);
 /* The file of the guest's disk number disk, from 0 on, as an absolute name. */
 int lodge_disk(const char *name, unsigned int disk, char *path, size_t room, struct lodge_error *err);
+/* All disks of the guest; *disks is freed with free(). */
+int lodge_disks(const char *name, struct lodge_disk **disks, size_t *count, struct lodge_error *err);
+/*
+ * One disk more, as spec says (as for lodge run --disk; a relative path counts from this process's directory); *disk is its
+ * number, or NULL.
+ */
+int lodge_disk_attach(const char *name, const char *spec, unsigned int *disk, struct lodge_error *err);
+/*
+ * Asks the guest to let go of the disk, which is gone from lodge_disks() when it has; with force, takes it away at once, and
+ * the guest loses what it has not flushed.
+ */
+int lodge_disk_detach(const char *name, unsigned int disk, int force, struct lodge_error *err);
+/* Another medium into a drive; NULL: none. */
+int lodge_disk_insert(const char *name, unsigned int disk, const char *spec, struct lodge_error *err);
+/* Makes the disk larger; the guest is told. *pause_us: how long it stood still, or NULL. */
+int lodge_disk_resize(const char *name, unsigned int disk, uint64_t bytes, uint64_t *pause_us, struct lodge_error *err);
+/* What is done about requests that fail on the host: "report", "stop", "enospc" or "ignore". */
+int lodge_disk_on_error(const char *name, unsigned int disk, const char *on_error, struct lodge_error *err);
+int lodge_disk_throttle(const char *name, unsigned int disk, const struct lodge_disk_limits *limits,
+			struct lodge_error *err);
 /*
  * Lets disk number disk go on in the image child, which was made for it and takes the disk's name; its contents until now
  * stay as snapshot, a second name of the disk's file (both absolute). All or nothing. *pause_us: how long the disk stood

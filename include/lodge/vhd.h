@@ -169,17 +169,46 @@ int vhd_mark_parent(const char *path, bool is_parent, struct vhd_error *err);
 int vhd_set_parent(const char *path, const char *parent, bool raw, struct vhd_error *err);
 
 /*
- * A snapshot while @v is in use through the @n queues @q, all it has: they run
- * empty, @v becomes read-only and @child goes on in its place. @child was
- * created with parent_live, opened with VHD_O_OWN and has nothing written to
- * it yet; its file is renamed to @disk. @snapshot is the name by which @v is
- * known from then on (the caller has linked it), and the one recorded in
- * @child. The caller owns the queues meanwhile: nobody submits or polls. On
- * success 0: the queues and whoever had @v use @child, whose closing closes
- * @v. Else -errno, and all is as it was.
+ * Snapshots of @count images at one moment, while each @v is in use through the
+ * @n queues @q, all it has. @child was created with parent_live, opened with
+ * VHD_O_OWN and has nothing written to it yet; its file takes the name @disk.
+ * @snapshot is the name by which @v is known from then on (the caller has linked
+ * it), and the one recorded in @child.
+ *
+ * prepare may take its time, with the queues in use. From before switch to
+ * after it the caller owns the queues of all: nobody submits or polls. On
+ * success the queues and whoever had @v use @child, whose closing closes @v.
+ * From switch until finish has returned no flush is submitted. When finish
+ * fails, flushes of the images concerned fail for good, but all else is as
+ * after success; when another step fails all is as it was. cancel: instead of
+ * switch.
  */
-int vhd_branch(struct vhd *v, struct vhd *child, const char *disk, const char *snapshot, struct vhd_queue **q,
-	       unsigned int n, struct vhd_error *err);
+struct vhd_branch {
+	struct vhd *v, *child;
+	const char *disk, *snapshot;
+	struct vhd_queue **q;
+	unsigned int n;
+	char *names[3];			/* the library's */
+};
+
+int vhd_branch_prepare(struct vhd_branch *b, unsigned int count, struct vhd_error *err);
+void vhd_branch_cancel(struct vhd_branch *b, unsigned int count);
+int vhd_branch_switch(struct vhd_branch *b, unsigned int count, struct vhd_error *err);
+int vhd_branch_finish(struct vhd_branch *b, unsigned int count, struct vhd_error *err);
+
+/*
+ * Lets the @n queues @q, all that @v has, go on with @next instead; for the
+ * queues as for vhd_branch_switch(). @v stays the caller's, to be closed. Else -errno,
+ * and all is as it was.
+ */
+int vhd_switch(struct vhd *v, struct vhd *next, struct vhd_queue **q, unsigned int n, struct vhd_error *err);
+
+/*
+ * A larger disk while @v is in use through the @n queues @q, all it has; for
+ * the queues as above. *@out is what they use from then on, whether it has
+ * worked or not; @v is gone if it is another.
+ */
+int vhd_grow(struct vhd *v, uint64_t size, struct vhd_queue **q, unsigned int n, struct vhd **out, struct vhd_error *err);
 
 /*
  * Encrypts the empty image @path with the first key of @keys, if it has room

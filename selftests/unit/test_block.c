@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// LINK: userspace/block/*.c userspace/vhd/*.c
+// LINK: userspace/block/*.c userspace/vhd/*.c userspace/common/size.c userspace/common/err.c
 // LIBS: -laio -lcrypto
 /*
  * Disks on real files: specifications, locks, queues in threads, alignment,
@@ -83,6 +83,17 @@ START_TEST(specifications_are_taken_apart)
 	ck_assert(!s.vhd && s.buffered && s.nodiscard && !strcmp(s.path, "x,y.vhd"));
 	ck_assert_int_eq(block_spec_parse("a=b.raw", &s, NULL), 0);
 	ck_assert_str_eq(s.path, "a=b.raw");
+	ck_assert_int_eq(block_spec_parse("x,error=stop,iops=500,bps=20M,bps-burst=1G,group=slow", &s, NULL), 0);
+	ck_assert(s.on_error == BLOCK_ERROR_STOP && s.limits.iops == 500 && s.limits.bps == 20 << 20);
+	ck_assert(!s.limits.iops_burst && s.limits.bps_burst == 1 << 30 && !strcmp(s.group, "slow"));
+	ck_assert_int_eq(block_spec_parse("x", &s, NULL), 0);
+	ck_assert(s.on_error == BLOCK_ERROR_ENOSPC && !throttle_limited(&s.limits) && !*s.group);
+	ck_assert_int_lt(block_spec_parse("x,error=panic", &s, NULL), 0);
+	ck_assert_int_lt(block_spec_parse("x,error", &s, NULL), 0);
+	ck_assert_int_lt(block_spec_parse("x,iops=-1", &s, NULL), 0);
+	ck_assert_int_lt(block_spec_parse("x,bps=8192T", &s, NULL), 0);
+	ck_assert_int_lt(block_spec_parse("x,group=a/b", &s, NULL), 0);
+	ck_assert_int_lt(block_spec_parse("x,group=a234567890123456789012345678901x", &s, NULL), 0);
 	ck_assert_int_lt(block_spec_parse("", &s, NULL), 0);
 	ck_assert_int_lt(block_spec_parse("x,format=qcow2", &s, NULL), 0);
 	ck_assert_int_lt(block_spec_parse("x,what=1", &s, NULL), 0);

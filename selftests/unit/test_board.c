@@ -3,7 +3,7 @@
  * Guest memory, buses, PCI configuration, MSI-X, the serial port and the clock, without a VM: the
  * hypervisor's calls fail there, and nothing tested here depends on them.
  *
- * LINK: userspace/board/mem.c userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c
+ * LINK: userspace/board/mem.c userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/hotplug.c
  * LINK: userspace/board/irq.c userspace/board/kvm.c userspace/dev/serial.c userspace/dev/rtc.c
  * LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c
  */
@@ -30,7 +30,7 @@ static void setup(void)
 	bus_init(&mmio, "mmio");
 	irq_init(&irq, &kvm);
 	ck_assert_int_eq(pci_bus_init(&pci, &kvm, &pio, &mmio, &irq, &e), 0);
-	board = (struct board){ &kvm, &mem, &pio, &mmio, &irq, &pci, loop_create() };
+	board = (struct board){ &kvm, &mem, &pio, &mmio, &irq, &pci, loop_create(), NULL };
 }
 
 static void teardown(void)
@@ -201,6 +201,62 @@ START_TEST(pci_bar_can_be_sized_and_moved)
 	ck_assert(!bus_read(&mmio, 0xd0000010, &v, 4));
 	ck_assert_int_eq(pci_bus_reset(&pci, &e), 0);
 	ck_assert(bus_read(&mmio, home + 8, &v, 4));
+}
+END_TEST
+
+static unsigned int ejected[PCI_SLOTS];
+
+static void on_eject(void *ctx, unsigned int slot)
+{
+	(void)ctx;
+	ejected[slot]++;
+	pci_bus_remove(&pci, pci.dev[slot]);
+}
+
+static u32 port(u64 at)
+{
+	u32 v = 0;
+
+	bus_read(&pio, at, &v, 4);
+	return v;
+}
+
+/* What a guest does: told of a slot, it looks; asked, it lets go; then nothing answers there. */
+START_TEST(devices_come_and_go)
+{
+	struct hotplug *h = hotplug_create(&pio, &irq, &pci, board.loop, &e);
+	struct pci_dev *dev = add_dev();
+	unsigned int slot = dev->slot;
+	u64 home = dev->bar[0].home;
+	u32 mask = 1U << slot, other = 1U << 31 | 1;
+
+	ck_assert_ptr_nonnull(h);
+	hotplug_on_eject(h, on_eject, NULL);
+	hotplug_changed(h, slot);
+	ck_assert_uint_eq(port(0x610), mask);
+	ck_assert_uint_eq(port(0x610), 0);
+	hotplug_ask(h, slot);
+	ck_assert_uint_eq(port(0x614), mask);
+	ck_assert_uint_eq(port(0x614), 0);
+	/* Slots without a device, and the host bridge's, are nothing to eject. */
+	bus_write(&pio, 0x618, &other, 4);
+	loop_run_once(board.loop, 0);
+	ck_assert_uint_eq(ejected[31] + ejected[0], 0);
+	bus_write(&pio, 0x618, &mask, 4);
+	bus_write(&pio, 0x618, &mask, 4);
+	ck_assert_uint_eq(cfg_read(dev, 0), 0xffffffff);
+	ck_assert(!dev->bar[0].mapped);
+	loop_run_once(board.loop, 0);
+	ck_assert_uint_eq(ejected[slot], 1);
+	/* Its slot and its addresses are free again, however often. */
+	for (int i = 0; i < 40000; i++) {
+		dev = add_dev();
+		ck_assert_uint_eq(dev->slot, slot);
+		ck_assert_uint_eq(dev->bar[0].home, home);
+		ck_assert(dev->bar[0].mapped);
+		pci_bus_remove(&pci, dev);
+	}
+	hotplug_destroy(h);
 }
 END_TEST
 
@@ -413,6 +469,7 @@ int main(void)
 	tcase_add_test(t, pci_config_is_the_same_through_ports);
 	tcase_add_test(t, pci_bar_can_be_sized_and_moved);
 	tcase_add_test(t, pci_bar_cannot_leave_the_window);
+	tcase_add_test(t, devices_come_and_go);
 	tcase_add_test(t, msix_masked_interrupt_is_pending_until_unmasked);
 	tcase_add_test(t, intx_is_high_while_a_cause_is_not_taken);
 	tcase_add_test(t, intx_disable_and_msix_hold_the_line_low);

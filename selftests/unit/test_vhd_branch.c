@@ -5,7 +5,7 @@
  * Snapshots of an image that is in use: taken with writes in flight on two
  * queues, again and again, each must hold what had been submitted until then
  * and nothing later, and the disk goes on. One that fails leaves the disk as
- * it was.
+ * it was. And a disk that becomes larger, or another, while it is in use.
  */
 #include <check.h>
 #include <errno.h>
@@ -143,6 +143,17 @@ static void remove_all(int snapshots)
 	ck_assert(!unlink(disk) && !rmdir(dir));
 }
 
+static int branch(struct vhd *v, struct vhd *child, const char *name, const char *snapshot, struct vhd_queue **q,
+		  unsigned int n, struct vhd_error *err)
+{
+	struct vhd_branch b = { .v = v, .child = child, .disk = name, .snapshot = snapshot, .q = q, .n = n };
+	int ret = vhd_branch_prepare(&b, 1, err);
+
+	if (!ret)
+		ret = vhd_branch_switch(&b, 1, err);
+	return ret ? ret : vhd_branch_finish(&b, 1, err);
+}
+
 START_TEST(each_holds_what_was_submitted)
 {
 	struct vhd_queue *q[2];
@@ -159,7 +170,7 @@ START_TEST(each_holds_what_was_submitted)
 		w = submit(q, want[i]);
 		ck_assert(!link(disk, snapshot_name(i)));
 		child = child_make(temporary, snapshot_name(i));
-		ck_assert_msg(!vhd_branch(v, child, disk, snapshot_name(i), q, 2, &err), "%s", err.text);
+		ck_assert_msg(!branch(v, child, disk, snapshot_name(i), q, 2, &err), "%s", err.text);
 		written(w);
 		v = child;
 		memcpy(want[i + 1], want[i], DISK);
@@ -190,7 +201,7 @@ START_TEST(one_that_fails_changes_nothing)
 	snprintf(temporary, sizeof(temporary), "%s/t.vhd", dir);
 	w = submit(q, want[0]);
 	child = child_make(temporary, disk);
-	ck_assert_int_eq(vhd_branch(v, child, "/dev/shm/is/not/there", snapshot_name(0), q, 2, &err), -ENOENT);
+	ck_assert_int_eq(branch(v, child, "/dev/shm/is/not/there", snapshot_name(0), q, 2, &err), -ENOENT);
 	ck_assert_msg(strstr(err.text, "/dev/shm/is/not/there"), "%s", err.text);
 	ck_assert(!vhd_close(child) && !unlink(temporary));
 	written(w);
@@ -218,10 +229,69 @@ START_TEST(a_stranger_is_no_child)
 	snprintf(temporary, sizeof(temporary), "%s/t.vhd", dir);
 	ck_assert(!vhd_create(temporary, &p, &err));
 	ck_assert(!vhd_open(temporary, VHD_O_OWN, &child, &err));
-	ck_assert_int_eq(vhd_branch(v, child, disk, snapshot_name(0), q, 2, &err), -ESTALE);
+	ck_assert_int_eq(branch(v, child, disk, snapshot_name(0), q, 2, &err), -ESTALE);
 	ck_assert(!vhd_close(child) && !unlink(temporary));
 	end(v, q);
 	remove_all(0);
+}
+END_TEST
+
+/*
+ * A disk becomes larger with writes in flight, and others go on through the same queues: contents stay, new space is zero.
+ * Then another image takes its place, and it comes back.
+ */
+START_TEST(a_disk_grows_and_changes_under_its_queues)
+{
+	struct vhd_params p = { .type = VHD_DYNAMIC, .size = DISK, .block_size = 2 << 20 };
+	static uint8_t buf[DISK], other_state[DISK];
+	struct vhd *v, *was, *other;
+	struct vhd_error err;
+	struct vhd_queue *q[2];
+	struct write *w;
+	uint64_t size = DISK;
+	int round;
+
+	seed = 77 + _i;
+	begin(_i ? VHD_FIXED : VHD_DYNAMIC, &v, q);
+	for (round = 0; round < ROUNDS; round++) {
+		w = submit(q, want[0]);
+		size += (1 + rnd(5000)) * 512;
+		ck_assert_msg(!vhd_grow(v, size, q, 2, &v, &err), "%s", err.text);
+		written(w);
+		ck_assert_uint_eq(vhd_size(v), size);
+		ck_assert(!vhd_pread(q[0], buf, DISK, 0) && !memcmp(buf, want[0], DISK));
+		memset(buf, 1, 512);
+		ck_assert(!vhd_pread(q[1], buf, 512, size - 512) && !buf[0] && !memcmp(buf, buf + 1, 511));
+		memset(buf, 7, 512);
+		ck_assert(!vhd_pwrite(q[1], buf, 512, size - 512) && !vhd_write_zeroes(q[0], size - 512, 512, 0));
+	}
+	ck_assert_int_eq(vhd_grow(v, size - 512, q, 2, &v, &err), -EINVAL);
+	ck_assert_int_eq(vhd_grow(v, size + 1, q, 2, &v, &err), -EINVAL);
+	ck_assert_int_eq(vhd_grow(v, VHD_MAX_SIZE + 512, q, 2, &v, &err), -EFBIG);
+	ck_assert_uint_eq(vhd_size(v), size);
+	was = v;
+	ck_assert(!vhd_create(snapshot_name(0), &p, &err));
+	ck_assert(!vhd_open(snapshot_name(0), 0, &other, &err));
+	w = submit(q, want[0]);
+	ck_assert_msg(!vhd_switch(was, other, q, 2, &err), "%s", err.text);
+	written(w);
+	w = submit(q, other_state);
+	ck_assert_msg(!vhd_switch(other, was, q, 2, &err), "%s", err.text);
+	written(w);
+	ck_assert(!vhd_pread(q[0], buf, DISK, 0) && !memcmp(buf, want[0], DISK));
+	vhd_queue_destroy(q[0]);
+	vhd_queue_destroy(q[1]);
+	ck_assert_int_eq(vhd_close(other), 0);
+	ck_assert_int_eq(vhd_close(was), 0);
+	same(snapshot_name(0), other_state);
+	ck_assert_msg(!vhd_open(disk, 0, &v, &err), "%s", err.text);
+	ck_assert_uint_eq(vhd_size(v), size);
+	q[0] = vhd_queue_create(v, 8);
+	ck_assert(!vhd_pread(q[0], buf, DISK, 0) && !memcmp(buf, want[0], DISK));
+	vhd_queue_destroy(q[0]);
+	vhd_close(v);
+	unlink(snapshot_name(0));
+	ck_assert(!unlink(disk) && !rmdir(dir));
 }
 END_TEST
 
@@ -235,6 +305,7 @@ int main(void)
 	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, each_holds_what_was_submitted, 0, 2);
 	tcase_add_test(t, one_that_fails_changes_nothing);
+	tcase_add_loop_test(t, a_disk_grows_and_changes_under_its_queues, 0, 2);
 	tcase_add_test(t, a_stranger_is_no_child);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
-// LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_blk.c
+// LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_blk.c userspace/virtio/blk_request.c
 // LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/irq.c userspace/board/mem.c
 // LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c userspace/common/thread.c
-// LINK: userspace/block/*.c userspace/vhd/*.c
+// LINK: userspace/block/*.c userspace/vhd/*.c userspace/common/size.c
 // LIBS: -laio -lcrypto
 /*
  * test_virtio_branch.c: snapshots of a disk while a guest's driver uses both its queues: no request is lost or answered
  * twice, each snapshot holds what was flushed before it, and the disk goes on with all of its contents.
  */
+#include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -91,7 +92,8 @@ static void *take_snapshots(void *arg)
 		ck_assert(!link(path, snapshot_name(i)));
 		ck_assert_msg(!vhd_create(temporary, &p, &err), "%s", err.text);
 		before[i] = __atomic_load_n(&flushed, __ATOMIC_ACQUIRE);
-		ck_assert_msg(!virtio_blk_branch(dev, temporary, snapshot_name(i), &ns, &e), "%s", e.msg);
+		ck_assert_msg(!virtio_blk_branch(&(struct virtio_blk_branch){ dev, temporary, snapshot_name(i) }, 1, &ns, &e),
+			      "%s", e.msg);
 		printf("# snapshot %u after round %u: the disk stood still for %llu us\n", i, before[i],
 		       (unsigned long long)ns / 1000);
 	}
@@ -167,6 +169,52 @@ START_TEST(snapshots_hold_what_was_flushed)
 }
 END_TEST
 
+/* A drive: empty, then with a medium, which grows, and empty again; each time the guest is told. */
+START_TEST(a_drive_changes_its_medium)
+{
+	struct virtio_blk_opts opts = { .queues = 2, .queue_size = 64, .flags = VIRTIO_OPT_PACKED };
+	struct err e = ERR_INIT;
+	struct block *other;
+	char name[112];
+	u64 ns;
+
+	strcpy(dir, "/var/tmp/lodge-branch-XXXXXX");
+	ck_assert(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/medium", dir);
+	ck_assert_int_eq(close(open(path, O_CREAT | O_RDWR, 0600)) | truncate(path, DISK), 0);
+	disk = block_open("removable=on", 0, NULL);
+	ck_assert(disk && block_removable(disk) && !block_capacity(disk));
+	fb_init();
+	dev = virtio_blk_create(&fb.board, disk, &opts, &e);
+	ck_assert_msg(dev, "%s", e.msg);
+	fb_run();
+	g_probe(&g, 1);
+	ck_assert(g_negotiate(&g, V1));
+	g_queues(&g, 2);
+	g_driver_ok(&g);
+	ck_assert_uint_eq(g_read(g.config, 8), 0);
+	snprintf(name, sizeof(name), "raw:%s", path);
+	other = block_open(name, 0, NULL);
+	ck_assert(other);
+	ck_assert_msg(!virtio_blk_exchange(dev, other, &e), "%s", e.msg);
+	ck_assert_int_eq(block_close(other), 0);
+	ck_assert_uint_eq(g_read(g.config, 8), DISK / 512);
+	batch(0, VIRTIO_BLK_T_OUT, 7);
+	batch(1, VIRTIO_BLK_T_OUT, 7);
+	ck_assert_msg(!virtio_blk_grow(dev, 2 * DISK, &ns, &e), "%s", e.msg);
+	ck_assert_uint_eq(g_read(g.config, 8), DISK / 256);
+	batch(0, VIRTIO_BLK_T_IN, 7);
+	other = block_open_empty("removable=on", NULL);
+	ck_assert_msg(!virtio_blk_exchange(dev, other, &e), "%s", e.msg);
+	ck_assert_int_eq(block_close(other), 0);
+	ck_assert_uint_eq(g_read(g.config, 8), 0);
+	g_fini(&g);
+	fb_fini();
+	ck_assert_int_eq(block_close(disk), 0);
+	ck_assert(!unlink(path) && !rmdir(dir));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("virtio_branch");
@@ -176,6 +224,7 @@ int main(void)
 
 	tcase_set_timeout(t, 240);
 	tcase_add_loop_test(t, snapshots_hold_what_was_flushed, 0, 2);
+	tcase_add_test(t, a_drive_changes_its_medium);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_set_tap(r, "-");

@@ -25,6 +25,7 @@ struct block {
 	unsigned char data[FAKE_BYTES];
 	bool readonly;
 	int fail;			/* -errno for all transfers */
+	enum block_on_error on_error;
 	bool hold;			/* complete nothing */
 	unsigned int flushes, fua, discards, zeroes;
 };
@@ -69,6 +70,11 @@ const char *block_path(const struct block *b)
 {
 	(void)b;
 	return "fake";
+}
+
+enum block_on_error block_on_error(const struct block *b)
+{
+	return b->on_error;
 }
 
 void block_serial(const struct block *b, char id[20])
@@ -181,17 +187,42 @@ int block_queue_poll(struct block_queue *q)
 	return done;
 }
 
-/* Not a thing of this disk's. */
-int block_branch(struct block *b, struct block_queue *const *q, unsigned int n, const char *child, const char *snapshot,
-		 char **err)
+/* Not things of this disk's. */
+int block_exchange(struct block *b, struct block *next, struct block_queue *const *q, unsigned int n, char **err)
 {
 	(void)b;
+	(void)next;
 	(void)q;
 	(void)n;
-	(void)child;
-	(void)snapshot;
 	*err = NULL;
 	return -EOPNOTSUPP;
+}
+
+int block_grow(struct block *b, uint64_t size, struct block_queue *const *q, unsigned int n, char **err)
+{
+	(void)size;
+	return block_exchange(b, b, q, n, err);
+}
+
+struct block_branches *block_branch_begin(const struct block_branch *b, unsigned int count, char **err)
+{
+	(void)b;
+	(void)count;
+	*err = NULL;
+	errno = EOPNOTSUPP;
+	return NULL;
+}
+
+int block_branch_switch(struct block_branches *all, char **err)
+{
+	(void)all;
+	(void)err;
+	return -EOPNOTSUPP;
+}
+
+int block_branch_finish(struct block_branches *all, char **err)
+{
+	return block_branch_switch(all, err);
 }
 
 void block_queue_destroy(struct block_queue *q)

@@ -40,3 +40,65 @@ expect()
 	[ "$(value "$1" "$2")" = "$3" ]
 	result $? "$4" "$2: $(value "$1" "$2"), wanted $3"
 }
+
+# holds IMAGE NUMBER: writes 0 to NUMBER are in it.
+holds()
+{
+	lodge img convert --force "$1" /scratch/back.raw || return 1
+	k=0
+	while [ $k -le "$2" ]; do
+		place=$((k * 37 % 1024))
+		yes "round 1 write $k" | head -c 65536 >want
+		dd if=/scratch/back.raw bs=65536 skip=$place count=1 2>/dev/null | cmp -s - want ||
+			{ echo "place $place has not write $k of $2"; return 1; }
+		k=$((k + 1))
+	done
+}
+
+# start NAME RUN [OPTION]...: a guest in the background, its output in the file out, its process in $pid.
+start()
+{
+	name=$1 run=$2
+	shift 2
+	lodge run --name "$name" --device "$node" --quiet --no-stdin --mem 128M --cpus 2 -k vmlinuz -i virtio-initrd --net none \
+		--append "quiet no_timer_check panic=-1 rdinit=/virtio-init $kernel_args run=$run" "$@" >out 2>&1 </dev/null &
+	# shellcheck disable=SC2034 # it is the tests'
+	pid=$!
+}
+
+# reaches NUMBER: waits until that many were flushed.
+reaches()
+{
+	tries=600
+	until [ "$(told)" -ge "$1" ]; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+refused() # refused WORDS COMMAND...
+{
+	words=$1
+	shift
+	"$@" >refusal 2>&1
+	[ $? = 1 ] && grep -q "$words" refusal
+}
+
+# within SECONDS COMMAND...: until it succeeds.
+within()
+{
+	tries=$(($1 * 5))
+	shift
+	until "$@"; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || return 1
+		sleep 0.2
+	done
+}
+
+# state NAME: as lodge info tells it, with the reason.
+state()
+{
+	lodge info "$1" 2>&1 | sed -n 's/^state  *//p'
+}

@@ -12,33 +12,8 @@ scratch 300
 lodge img create /scratch/disk.vhd 64M
 truncate -s 1M /scratch/raw
 
-# holds IMAGE NUMBER: writes 0 to NUMBER are in it.
-holds()
-{
-	lodge img convert --force "$1" /scratch/back.raw || return 1
-	k=0
-	while [ $k -le "$2" ]; do
-		place=$((k * 37 % 1024))
-		yes "round 1 write $k" | head -c 65536 >want
-		dd if=/scratch/back.raw bs=65536 skip=$place count=1 2>/dev/null | cmp -s - want ||
-			{ echo "place $place has not write $k of $2"; return 1; }
-		k=$((k + 1))
-	done
-}
-
-refused() # refused WORDS COMMAND...
-{
-	words=$1
-	shift
-	"$@" >refusal 2>&1
-	[ $? = 1 ] && grep -q "$words" refusal
-}
-
-lodge run --name writer --device "$node" --quiet --no-stdin --mem 128M --cpus 2 -k vmlinuz -i virtio-initrd --net none \
-	--append "quiet no_timer_check panic=-1 rdinit=/virtio-init run=scribble,1" --disk /scratch/disk.vhd --disk raw:/scratch/raw \
-	>out 2>&1 </dev/null &
-pid=$!
-wait_for 60 flushed 3
+start writer scribble,1 --disk /scratch/disk.vhd --disk raw:/scratch/raw
+reaches 3
 result $? "the guest writes" "$(tail -n 2 out)"
 before=''
 for s in 1 2 3; do
@@ -47,7 +22,7 @@ for s in 1 2 3; do
 	result $? "snapshot $s is taken" "$(cat made)"
 	sed 's/^/# /' made
 	now=$(told)
-	wait_for 60 flushed $((now + 4))
+	reaches $((now + 4))
 	result $? "the guest goes on" "$(tail -n 2 out)"
 done
 refused 'exists already' lodge snapshot writer /scratch/s1.vhd

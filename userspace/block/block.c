@@ -13,23 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#include "block/block.h"
-#include "block/spec.h"
-
-struct block {
-	struct vhd *vhd;
-	struct vhd_keys *keys;		/* NULL: none */
-	struct block_spec spec;
-	struct vhd_info info;
-};
-
-#define BRANCH_QUEUES 64
-
-struct block_queue {
-	struct block *block;
-	struct vhd_queue *vhd;
-};
+#include "block/inner.h"
 
 int block_spec_check(const char *spec, char **err)
 {
@@ -38,20 +25,12 @@ int block_spec_check(const char *spec, char **err)
 	return block_spec_parse(spec, &s, err);
 }
 
-struct block *block_open(const char *spec, unsigned int flags, char **err)
+static int medium_open(struct block *b, unsigned int flags, char **err)
 {
-	struct block *b = calloc(1, sizeof(*b));
 	struct vhd_error why;
 	unsigned int how = 0;
 	int ret;
 
-	if (!b) {
-		block_spec_fail(err, ENOMEM, "out of memory");
-		return NULL;
-	}
-	ret = block_spec_parse(spec, &b->spec, err);
-	if (ret)
-		goto fail;
 	if (flags & BLOCK_O_RDONLY)
 		b->spec.readonly = true;
 	how |= b->spec.readonly ? VHD_O_RDONLY : 0;
@@ -65,24 +44,72 @@ struct block *block_open(const char *spec, unsigned int flags, char **err)
 		if (ret && b->keys)
 			block_spec_fail(err, why.code, "%s", why.text);
 		if (ret)
-			goto fail;
+			return ret;
 	}
 	ret = vhd_open_keys(b->spec.path, how, b->keys, &b->vhd, &why);
-	if (ret == -ENOKEY || ret == -EKEYREJECTED) {
-		block_spec_fail(err, why.code, "%s; add ,key=FILE to the disk", why.text);
-		goto fail;
+	if (ret == -ENOKEY || ret == -EKEYREJECTED)
+		return block_spec_fail(err, why.code, "%s; add ,key=FILE to the disk", why.text);
+	return ret ? block_spec_fail(err, why.code, "%s", why.text) : 0;
+}
+
+/* A file without a byte that nobody else has. */
+static int nothing_open(struct block *b, char **err)
+{
+	int fd = memfd_create("no medium", MFD_CLOEXEC), ret;
+	struct vhd_error why;
+	char name[40];
+
+	if (fd < 0)
+		return block_spec_fail(err, errno, "cannot make an empty drive: %s", strerror(errno));
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	ret = vhd_open(name, VHD_O_RDONLY | VHD_O_RAW | VHD_O_BUFFERED, &b->vhd, &why);
+	close(fd);
+	b->spec.path[0] = 0;
+	return ret ? block_spec_fail(err, why.code, "%s", why.text) : 0;
+}
+
+static struct block *open_spec(const char *dir, const char *spec, unsigned int flags, bool empty, char **err)
+{
+	struct block *b = calloc(1, sizeof(*b));
+	char path[PATH_MAX];
+	int ret;
+
+	if (!b) {
+		block_spec_fail(err, ENOMEM, "out of memory");
+		return NULL;
 	}
+	ret = block_spec_parse(spec, &b->spec, err);
+	if (!ret && dir && b->spec.path[0] && b->spec.path[0] != '/') {
+		if (snprintf(path, sizeof(path), "%s/%s", dir, b->spec.path) >= (int)sizeof(path))
+			ret = block_spec_fail(err, ENAMETOOLONG, "the disk's path is too long");
+		else
+			strcpy(b->spec.path, path);
+	}
+	if (!ret)
+		ret = empty || !b->spec.path[0] ? nothing_open(b, err) : medium_open(b, flags, err);
 	if (ret) {
-		block_spec_fail(err, why.code, "%s", why.text);
-		goto fail;
+		vhd_keys_free(b->keys);
+		free(b);
+		errno = -ret;
+		return NULL;
 	}
 	vhd_get_info(b->vhd, &b->info);
 	return b;
-fail:
-	vhd_keys_free(b->keys);
-	free(b);
-	errno = -ret;
-	return NULL;
+}
+
+struct block *block_open(const char *spec, unsigned int flags, char **err)
+{
+	return open_spec(NULL, spec, flags, false, err);
+}
+
+struct block *block_open_at(const char *dir, const char *spec, unsigned int flags, char **err)
+{
+	return open_spec(dir, spec, flags, false, err);
+}
+
+struct block *block_open_empty(const char *spec, char **err)
+{
+	return open_spec(NULL, spec, 0, true, err);
 }
 
 int block_close(struct block *b)
@@ -97,34 +124,45 @@ int block_close(struct block *b)
 	return ret;
 }
 
-int block_branch(struct block *b, struct block_queue *const *q, unsigned int n, const char *child,
-		 const char *snapshot, char **err)
+int block_queues_of(struct vhd_queue **out, struct block_queue *const *q, unsigned int n, char **err)
 {
-	struct vhd_queue *queue[BRANCH_QUEUES];
-	struct vhd_error why;
-	char disk[PATH_MAX];
-	struct vhd *next;
 	unsigned int i;
-	int ret;
 
 	if (n > BRANCH_QUEUES)
 		return block_spec_fail(err, EINVAL, "the disk has more than %d queues", BRANCH_QUEUES);
 	for (i = 0; i < n; i++)
-		queue[i] = q[i]->vhd;
-	/* The name may have been given as a symbolic link, which is not to be replaced. */
-	if (!realpath(b->spec.path, disk))
-		return block_spec_fail(err, errno, "cannot find '%s': %s", b->spec.path, strerror(errno));
-	ret = vhd_open_keys(child, VHD_O_OWN | (b->spec.buffered ? VHD_O_BUFFERED : 0), b->keys, &next, &why);
+		out[i] = q[i]->vhd;
+	return 0;
+}
+
+int block_exchange(struct block *b, struct block *next, struct block_queue *const *q, unsigned int n, char **err)
+{
+	struct vhd_queue *queue[BRANCH_QUEUES];
+	struct vhd_error why;
+	struct block was = *b;
+	int ret = block_queues_of(queue, q, n, err);
+
+	if (ret)
+		return ret;
+	ret = vhd_switch(b->vhd, next->vhd, queue, n, &why);
 	if (ret)
 		return block_spec_fail(err, why.code, "%s", why.text);
-	ret = vhd_branch(b->vhd, next, disk, snapshot, queue, n, &why);
-	if (ret) {
-		vhd_close(next);
-		return block_spec_fail(err, why.code, "%s", why.text);
-	}
-	b->vhd = next;
-	vhd_get_info(next, &b->info);
+	*b = *next;
+	*next = was;
 	return 0;
+}
+
+int block_grow(struct block *b, uint64_t size, struct block_queue *const *q, unsigned int n, char **err)
+{
+	struct vhd_queue *queue[BRANCH_QUEUES];
+	struct vhd_error why;
+	int ret = block_queues_of(queue, q, n, err);
+
+	if (ret)
+		return ret;
+	ret = vhd_grow(b->vhd, size, queue, n, &b->vhd, &why);
+	vhd_get_info(b->vhd, &b->info);
+	return ret ? block_spec_fail(err, why.code, "%s", why.text) : 0;
 }
 
 uint64_t block_capacity(const struct block *b)
@@ -165,6 +203,26 @@ const char *block_path(const struct block *b)
 const char *block_format(const struct block *b)
 {
 	return vhd_type_name(b->info.type);
+}
+
+bool block_removable(const struct block *b)
+{
+	return b->spec.removable;
+}
+
+enum block_on_error block_on_error(const struct block *b)
+{
+	return b->spec.on_error;
+}
+
+const struct throttle_limits *block_limits(const struct block *b)
+{
+	return &b->spec.limits;
+}
+
+const char *block_group(const struct block *b)
+{
+	return b->spec.group;
 }
 
 void block_serial(const struct block *b, char id[20])

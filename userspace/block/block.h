@@ -29,6 +29,8 @@
 
 #include <lodge/vhd.h>
 
+#include "block/throttle.h"
+
 struct block;
 struct block_queue;
 
@@ -61,6 +63,17 @@ struct block_req {
 	struct vhd_request vhd;
 };
 
+/* What the user of a disk is to do about requests that fail on the host. */
+enum block_on_error {
+	BLOCK_ERROR_ENOSPC,	/* hold those that lack space until somebody has made some; report others */
+	BLOCK_ERROR_REPORT,	/* tell the guest */
+	BLOCK_ERROR_STOP,	/* hold them, and the guest, until it is told to try again */
+	BLOCK_ERROR_IGNORE,	/* tell the guest that all is well; what could not be read is zero */
+};
+extern const char *const block_on_error_names[];	/* by that number; NULL behind the last */
+
+#define BLOCK_GROUP_MAX	32	/* bytes of a group's name, with its end */
+
 /* Flags of block_open(). */
 #define BLOCK_O_RDONLY	1u	/* open read-only whatever the specification says */
 #define BLOCK_O_NOLOCK	2u	/* take no lock (reading an image in use: info, check) */
@@ -80,12 +93,26 @@ struct block_req {
  *				a raw file
  *	key=FILE		the key of an encrypted image (32 or 64 bytes); fd:N is
  *				a descriptor
+ *	error=report|stop|enospc|ignore
+ *				what is done about requests that fail on the host:
+ *				see enum block_on_error; default enospc
+ *	removable=on|off	default off; on: it is a drive, whose medium may be
+ *				changed while the guest runs. Without a path it is empty
+ *	iops=N bps=SIZE iops-burst=N bps-burst=SIZE
+ *				limits: see struct throttle_limits
+ *	group=NAME		the limits hold for all disks of this group together
  *
  * A path may also be written raw:FILE or vhd:FILE. Returns NULL and sets *@err
  * to a sentence for the user (free() it); errno holds the reason's number.
  * The image is locked: one writer, or any number of readers.
  */
 struct block *block_open(const char *spec, unsigned int flags, char **err);
+
+/* The same; a relative path counts from the directory @dir. */
+struct block *block_open_at(const char *dir, const char *spec, unsigned int flags, char **err);
+
+/* No medium: a read-only disk of no bytes, with the options of @spec, whose path, if any, is not looked at. */
+struct block *block_open_empty(const char *spec, char **err);
 
 /*
  * Closes; every queue must have been destroyed before. Writes back what is
@@ -101,8 +128,12 @@ uint32_t block_sector_size(const struct block *b);	/* logical, 512 */
 uint32_t block_physical_size(const struct block *b);	/* preferred alignment, bytes */
 uint32_t block_discard_granularity(const struct block *b);	/* bytes; 0: none */
 bool block_readonly(const struct block *b);
+bool block_removable(const struct block *b);		/* its medium may be changed: as given */
 const char *block_path(const struct block *b);		/* as given */
 const char *block_format(const struct block *b);	/* "raw", "vhd-dynamic", ... */
+enum block_on_error block_on_error(const struct block *b);	/* as given */
+const struct throttle_limits *block_limits(const struct block *b);
+const char *block_group(const struct block *b);		/* "": none */
 /* A stable identity: @id gets 20 bytes, ASCII, zero padded (VIRTIO_BLK_T_GET_ID). */
 void block_serial(const struct block *b, char id[20]);
 
@@ -139,15 +170,40 @@ int block_queue_fd(const struct block_queue *q);
 int block_queue_poll(struct block_queue *q);
 
 /*
- * A snapshot of a disk in use: its present contents stay behind as the image
- * @snapshot (a link to the disk's file that the caller has made), and the
- * disk goes on in @child, a fresh child of that, which takes the disk's name.
- * @q: all @n queues of @b, which nobody uses meanwhile; requests in flight are
- * done before. 0, or -errno and *@err, with the disk as it was; @child is then
- * still there.
+ * Snapshots of disks in use, all at one moment: each disk's present contents
+ * stay behind as the image @snapshot (a link to the disk's file that the caller
+ * has made), and it goes on in @child, a fresh child of that, which takes its
+ * name. @q: all @n queues of @block.
+ *
+ * begin prepares while the disks work. Around switch nobody else may use the
+ * queues; requests in flight are done. From then on until finish has returned
+ * nobody may submit a FLUSH or a write with BLOCK_F_FUA. 0, or -errno and
+ * *@err: of the first two with the disks as they were and @child still there,
+ * of finish with flushes that fail from then on. cancel: instead of switch.
  */
-int block_branch(struct block *b, struct block_queue *const *q, unsigned int n, const char *child,
-		 const char *snapshot, char **err);
+struct block_branch {
+	struct block *block;
+	struct block_queue *const *q;
+	unsigned int n;
+	const char *child, *snapshot;
+};
+struct block_branches;
+
+struct block_branches *block_branch_begin(const struct block_branch *b, unsigned int count, char **err);
+void block_branch_cancel(struct block_branches *all);
+/* On failure *all is gone. */
+int block_branch_switch(struct block_branches *all, char **err);
+int block_branch_finish(struct block_branches *all, char **err);
+
+/*
+ * Another medium in a drive: @b becomes what @next was, with its capacity, file
+ * and options; @next becomes what @b was, and is the caller's to close. @q: all
+ * @n queues of @b, which nobody uses meanwhile; requests in flight are done. 0, or -errno and *@err with both as they were.
+ */
+int block_exchange(struct block *b, struct block *next, struct block_queue *const *q, unsigned int n, char **err);
+
+/* A larger disk; @q as for block_exchange(). 0, or -errno and *@err. */
+int block_grow(struct block *b, uint64_t size, struct block_queue *const *q, unsigned int n, char **err);
 
 /* Requests submitted and not yet done. */
 unsigned int block_queue_inflight(const struct block_queue *q);

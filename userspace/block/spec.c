@@ -14,6 +14,11 @@
 #include <strings.h>
 
 #include "block/spec.h"
+#include "common/size.h"
+
+#define OPTIONS "path, format, readonly, cache, discard, rawparent, key, removable, error, iops, bps, iops-burst, bps-burst, group"
+
+const char *const block_on_error_names[] = { "enospc", "report", "stop", "ignore", NULL };
 
 int block_spec_fail(char **err, int code, const char *fmt, ...)
 {
@@ -61,6 +66,52 @@ static int set_bool(const char *key, const char *value, bool *out, char **err)
 	return 0;
 }
 
+static int set_error(struct block_spec *s, const char *value, char **err)
+{
+	unsigned int i;
+
+	for (i = 0; value && block_on_error_names[i]; i++)
+		if (!strcmp(value, block_on_error_names[i])) {
+			s->on_error = i;
+			return 0;
+		}
+	return block_spec_fail(err, EINVAL, "disk option error is 'report', 'stop', 'enospc' or 'ignore', not '%s'",
+			       value ? value : "");
+}
+
+static int set_group(struct block_spec *s, const char *value, char **err)
+{
+	if (!value || !name_valid(value) || strlen(value) >= sizeof(s->group))
+		return block_spec_fail(err, EINVAL, "disk option group is a name of at most %d letters, digits, '.', '_', '-', not '%s'",
+				       BLOCK_GROUP_MAX - 1, value ? value : "");
+	strcpy(s->group, value);
+	return 0;
+}
+
+/* 1: it is not one of these. */
+static int set_limit(struct block_spec *s, const char *key, const char *value, char **err)
+{
+	const struct {
+		const char *key;
+		uint64_t *limit;
+	} limits[] = {
+		{ "iops", &s->limits.iops }, { "bps", &s->limits.bps },
+		{ "iops-burst", &s->limits.iops_burst }, { "bps-burst", &s->limits.bps_burst },
+	};
+	struct err e = ERR_INIT;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		if (strcmp(key, limits[i].key))
+			continue;
+		if (size_parse(value ? value : "", 1, limits[i].limit, &e) < 0 || *limits[i].limit > THROTTLE_RATE_MAX)
+			return block_spec_fail(err, EINVAL, "disk option %s is a number, such as 500 or 20M, not '%s'", key,
+					       value ? value : "");
+		return 0;
+	}
+	return 1;
+}
+
 static int set_option(struct block_spec *s, const char *key, const char *value, int *format,
 		      char **err)
 {
@@ -96,9 +147,15 @@ static int set_option(struct block_spec *s, const char *key, const char *value, 
 		ret = set_bool(key, value, &flag, err);
 		s->nodiscard = !flag;
 		return ret;
+	} else if (!strcmp(key, "removable")) {
+		return set_bool(key, value, &s->removable, err);
+	} else if (!strcmp(key, "error")) {
+		return set_error(s, value, err);
+	} else if (!strcmp(key, "group")) {
+		return set_group(s, value, err);
 	} else {
-		return block_spec_fail(err, EINVAL, "disk option '%s' is not known; options are path, format, readonly, cache, discard, rawparent, key",
-				       key);
+		ret = set_limit(s, key, value, err);
+		return ret <= 0 ? ret : block_spec_fail(err, EINVAL, "disk option '%s' is not known; options are " OPTIONS, key);
 	}
 	return 0;
 }
@@ -113,7 +170,7 @@ static bool named_vhd(const char *path)
 int block_spec_parse(const char *text, struct block_spec *s, char **err)
 {
 	static const char *const keys[] = { "path=", "format=", "readonly=", "cache=", "discard=",
-					    "rawparent=", "key=" };
+					    "rawparent=", "key=", "removable", "error=", "iops=", "bps=", "iops-burst=", "bps-burst=", "group=" };
 	char word[4096 + 16], *eq;
 	bool first = true;
 	int format = -1, ret;
@@ -152,7 +209,7 @@ int block_spec_parse(const char *text, struct block_spec *s, char **err)
 		if (ret)
 			return ret;
 	}
-	if (!s->path[0])
+	if (!s->path[0] && !s->removable)
 		return block_spec_fail(err, EINVAL, "the disk specification names no file; write PATH or path=PATH,...");
 	s->vhd = format < 0 ? named_vhd(s->path) : format;
 	return 0;

@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#include "block/block.h"
+
 struct block_spec {
 	char path[4096];
 	bool vhd;
@@ -15,6 +17,10 @@ struct block_spec {
 	bool nodiscard;
 	bool raw_parent;
 	char key[4096];			/* a file, "-" or "fd:N"; empty: none */
+	bool removable;
+	enum block_on_error on_error;
+	struct throttle_limits limits;
+	char group[BLOCK_GROUP_MAX];
 };
 
 /* 0, or -EINVAL and a malloc'd sentence in *@err (@err may be NULL). */

@@ -10,6 +10,7 @@
 #define BOARD_BOARD_H
 
 #include "board/bus.h"
+#include "board/hotplug.h"
 #include "board/irq.h"
 #include "board/kvm.h"
 #include "board/mem.h"
@@ -24,6 +25,7 @@ struct board {
 	struct irq *irq;
 	struct pci_bus *pci;
 	struct loop *loop;
+	struct hotplug *hotplug;	/* NULL: devices stay for good */
 };
 
 #endif

@@ -60,6 +60,234 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "LODGE ", "LODGEBRD", 0x00000001)
 				Package () { 0x001EFFFF, 0, 0, 22 },
 				Package () { 0x001FFFFF, 0, 0, 23 },
 			})
+			// Devices come and go here (board/hotplug.h).
+			OperationRegion (HPRG, SystemIO, 0x0610, 12)
+			Field (HPRG, DWordAcc, NoLock, WriteAsZeros)
+			{
+				CHNG, 32,
+				ASKD, 32,
+				EJCT, 32
+			}
+			Device (S01)
+			{
+				Name (_ADR, 0x00010000)
+				Name (_SUN, 1)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 1), EJCT) }
+			}
+			Device (S02)
+			{
+				Name (_ADR, 0x00020000)
+				Name (_SUN, 2)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 2), EJCT) }
+			}
+			Device (S03)
+			{
+				Name (_ADR, 0x00030000)
+				Name (_SUN, 3)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 3), EJCT) }
+			}
+			Device (S04)
+			{
+				Name (_ADR, 0x00040000)
+				Name (_SUN, 4)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 4), EJCT) }
+			}
+			Device (S05)
+			{
+				Name (_ADR, 0x00050000)
+				Name (_SUN, 5)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 5), EJCT) }
+			}
+			Device (S06)
+			{
+				Name (_ADR, 0x00060000)
+				Name (_SUN, 6)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 6), EJCT) }
+			}
+			Device (S07)
+			{
+				Name (_ADR, 0x00070000)
+				Name (_SUN, 7)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 7), EJCT) }
+			}
+			Device (S08)
+			{
+				Name (_ADR, 0x00080000)
+				Name (_SUN, 8)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 8), EJCT) }
+			}
+			Device (S09)
+			{
+				Name (_ADR, 0x00090000)
+				Name (_SUN, 9)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 9), EJCT) }
+			}
+			Device (S0A)
+			{
+				Name (_ADR, 0x000A0000)
+				Name (_SUN, 10)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 10), EJCT) }
+			}
+			Device (S0B)
+			{
+				Name (_ADR, 0x000B0000)
+				Name (_SUN, 11)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 11), EJCT) }
+			}
+			Device (S0C)
+			{
+				Name (_ADR, 0x000C0000)
+				Name (_SUN, 12)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 12), EJCT) }
+			}
+			Device (S0D)
+			{
+				Name (_ADR, 0x000D0000)
+				Name (_SUN, 13)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 13), EJCT) }
+			}
+			Device (S0E)
+			{
+				Name (_ADR, 0x000E0000)
+				Name (_SUN, 14)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 14), EJCT) }
+			}
+			Device (S0F)
+			{
+				Name (_ADR, 0x000F0000)
+				Name (_SUN, 15)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 15), EJCT) }
+			}
+			Device (S10)
+			{
+				Name (_ADR, 0x00100000)
+				Name (_SUN, 16)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 16), EJCT) }
+			}
+			Device (S11)
+			{
+				Name (_ADR, 0x00110000)
+				Name (_SUN, 17)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 17), EJCT) }
+			}
+			Device (S12)
+			{
+				Name (_ADR, 0x00120000)
+				Name (_SUN, 18)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 18), EJCT) }
+			}
+			Device (S13)
+			{
+				Name (_ADR, 0x00130000)
+				Name (_SUN, 19)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 19), EJCT) }
+			}
+			Device (S14)
+			{
+				Name (_ADR, 0x00140000)
+				Name (_SUN, 20)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 20), EJCT) }
+			}
+			Device (S15)
+			{
+				Name (_ADR, 0x00150000)
+				Name (_SUN, 21)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 21), EJCT) }
+			}
+			Device (S16)
+			{
+				Name (_ADR, 0x00160000)
+				Name (_SUN, 22)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 22), EJCT) }
+			}
+			Device (S17)
+			{
+				Name (_ADR, 0x00170000)
+				Name (_SUN, 23)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 23), EJCT) }
+			}
+			Device (S18)
+			{
+				Name (_ADR, 0x00180000)
+				Name (_SUN, 24)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 24), EJCT) }
+			}
+			Device (S19)
+			{
+				Name (_ADR, 0x00190000)
+				Name (_SUN, 25)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 25), EJCT) }
+			}
+			Device (S1A)
+			{
+				Name (_ADR, 0x001A0000)
+				Name (_SUN, 26)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 26), EJCT) }
+			}
+			Device (S1B)
+			{
+				Name (_ADR, 0x001B0000)
+				Name (_SUN, 27)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 27), EJCT) }
+			}
+			Device (S1C)
+			{
+				Name (_ADR, 0x001C0000)
+				Name (_SUN, 28)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 28), EJCT) }
+			}
+			Device (S1D)
+			{
+				Name (_ADR, 0x001D0000)
+				Name (_SUN, 29)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 29), EJCT) }
+			}
+			Device (S1E)
+			{
+				Name (_ADR, 0x001E0000)
+				Name (_SUN, 30)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 30), EJCT) }
+			}
+			Device (S1F)
+			{
+				Name (_ADR, 0x001F0000)
+				Name (_SUN, 31)
+				Method (_EJ0, 1) { Store (ShiftLeft (1, 31), EJCT) }
+			}
+			Method (TELL, 2, NotSerialized)
+			{
+				If (And (Arg0, 0x00000002)) { Notify (S01, Arg1) }
+				If (And (Arg0, 0x00000004)) { Notify (S02, Arg1) }
+				If (And (Arg0, 0x00000008)) { Notify (S03, Arg1) }
+				If (And (Arg0, 0x00000010)) { Notify (S04, Arg1) }
+				If (And (Arg0, 0x00000020)) { Notify (S05, Arg1) }
+				If (And (Arg0, 0x00000040)) { Notify (S06, Arg1) }
+				If (And (Arg0, 0x00000080)) { Notify (S07, Arg1) }
+				If (And (Arg0, 0x00000100)) { Notify (S08, Arg1) }
+				If (And (Arg0, 0x00000200)) { Notify (S09, Arg1) }
+				If (And (Arg0, 0x00000400)) { Notify (S0A, Arg1) }
+				If (And (Arg0, 0x00000800)) { Notify (S0B, Arg1) }
+				If (And (Arg0, 0x00001000)) { Notify (S0C, Arg1) }
+				If (And (Arg0, 0x00002000)) { Notify (S0D, Arg1) }
+				If (And (Arg0, 0x00004000)) { Notify (S0E, Arg1) }
+				If (And (Arg0, 0x00008000)) { Notify (S0F, Arg1) }
+				If (And (Arg0, 0x00010000)) { Notify (S10, Arg1) }
+				If (And (Arg0, 0x00020000)) { Notify (S11, Arg1) }
+				If (And (Arg0, 0x00040000)) { Notify (S12, Arg1) }
+				If (And (Arg0, 0x00080000)) { Notify (S13, Arg1) }
+				If (And (Arg0, 0x00100000)) { Notify (S14, Arg1) }
+				If (And (Arg0, 0x00200000)) { Notify (S15, Arg1) }
+				If (And (Arg0, 0x00400000)) { Notify (S16, Arg1) }
+				If (And (Arg0, 0x00800000)) { Notify (S17, Arg1) }
+				If (And (Arg0, 0x01000000)) { Notify (S18, Arg1) }
+				If (And (Arg0, 0x02000000)) { Notify (S19, Arg1) }
+				If (And (Arg0, 0x04000000)) { Notify (S1A, Arg1) }
+				If (And (Arg0, 0x08000000)) { Notify (S1B, Arg1) }
+				If (And (Arg0, 0x10000000)) { Notify (S1C, Arg1) }
+				If (And (Arg0, 0x20000000)) { Notify (S1D, Arg1) }
+				If (And (Arg0, 0x40000000)) { Notify (S1E, Arg1) }
+				If (And (Arg0, 0x80000000)) { Notify (S1F, Arg1) }
+			}
 			// The operating system may use everything but hot-plug and PME.
 			Method (_OSC, 4)
 			{
@@ -165,6 +393,22 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "LODGE ", "LODGEBRD", 0x00000001)
 			{
 				Store (EVNT, Local0)
 				If (And (Local0, 1)) { Notify (PWRB, 0x80) }
+			}
+		}
+
+		// A PCI slot has changed, or is to be emptied.
+		Device (GED1)
+		{
+			Name (_HID, "ACPI0013")
+			Name (_UID, 1)
+			Name (_CRS, ResourceTemplate ()
+			{
+				Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 10 }
+			})
+			Method (_EVT, 1, Serialized)
+			{
+				\_SB.PCI0.TELL (\_SB.PCI0.CHNG, 1)
+				\_SB.PCI0.TELL (\_SB.PCI0.ASKD, 3)
 			}
 		}
 	}

@@ -298,10 +298,17 @@ static bool overlaps(unsigned int off, unsigned int len, unsigned int at, unsign
 	return off < at + size && at < off + len;
 }
 
+static struct pci_dev *visible(const struct pci_bus *bus, unsigned int slot)
+{
+	struct pci_dev *dev = bus->dev[slot];
+
+	return dev && !dev->hidden ? dev : NULL;
+}
+
 static void config_read(struct pci_bus *bus, unsigned int slot, unsigned int off, void *data,
 			unsigned int len)
 {
-	struct pci_dev *dev = bus->dev[slot];
+	struct pci_dev *dev = visible(bus, slot);
 
 	memset(data, 0xff, len);
 	if (off >= PCI_CONFIG_SIZE || len > PCI_CONFIG_SIZE - off) {
@@ -327,7 +334,7 @@ static void config_read(struct pci_bus *bus, unsigned int slot, unsigned int off
 static void config_write(struct pci_bus *bus, unsigned int slot, unsigned int off,
 			 const void *data, unsigned int len)
 {
-	struct pci_dev *dev = bus->dev[slot];
+	struct pci_dev *dev = visible(bus, slot);
 	const u8 *src = data;
 	unsigned int i;
 
@@ -423,7 +430,6 @@ int pci_bus_init(struct pci_bus *bus, struct kvm *kvm, struct bus *pio, struct b
 	bus->pio = pio;
 	bus->mmio = mmio;
 	bus->irq = irq;
-	bus->next_bar = PCI_MMIO_BASE;
 	intx_init(bus);
 	/* A host bridge in slot 0, so that probing code finds a bus at all. */
 	put16(bus->host_config + 0x00, 0x1b36);
@@ -450,20 +456,43 @@ void pci_bus_fini(struct pci_bus *bus)
 	pthread_mutex_destroy(&bus->lock);
 }
 
+/* Behind the BAR, of those that have their home in [at, at + size), that ends last; at: there is none. */
+static u64 behind_homes(const struct pci_bus *bus, const struct pci_dev *self, u64 at, u64 size)
+{
+	unsigned int slot;
+	u64 end = at;
+	int i;
+
+	for (slot = 1; slot <= PCI_SLOTS; slot++) {
+		const struct pci_dev *dev = slot < PCI_SLOTS ? bus->dev[slot] : self;
+
+		for (i = 0; dev && i < PCI_BARS; i++) {
+			const struct pci_bar *b = &dev->bar[i];
+
+			if (b->home && b->home < at + size && b->home + b->size > at && b->home + b->size > end)
+				end = b->home + b->size;
+		}
+	}
+	return end;
+}
+
 static int place_bars(struct pci_bus *bus, struct pci_dev *dev, struct err *e)
 {
-	u64 at;
+	u64 at, end;
 	int i;
 
 	for (i = 0; i < PCI_BARS; i++) {
-		if (!dev->bar[i].size)
+		u64 size = dev->bar[i].size;
+
+		if (!size)
 			continue;
-		at = ALIGN_UP(bus->next_bar, dev->bar[i].size);
-		if (at + dev->bar[i].size > PCI_MMIO_BASE + PCI_MMIO_SIZE)
+		at = ALIGN_UP(PCI_MMIO_BASE, size);
+		while (at + size <= PCI_MMIO_BASE + PCI_MMIO_SIZE && (end = behind_homes(bus, dev, at, size)) != at)
+			at = ALIGN_UP(end, size);
+		if (at + size > PCI_MMIO_BASE + PCI_MMIO_SIZE)
 			return err_set(e, ENOSPC, "no room for device %s in the PCI window",
 				       dev->name);
 		dev->bar[i].home = at;
-		bus->next_bar = at + dev->bar[i].size;
 		put32(dev->config + REG_BAR0 + i * 4, at | BAR_MEM64);
 		put32(dev->config + REG_BAR0 + i * 4 + 4, at >> 32);
 	}
@@ -496,20 +525,47 @@ int pci_bus_add(struct pci_bus *bus, struct pci_dev *dev, struct err *e)
 	return 0;
 }
 
+static void dev_unmap(struct pci_dev *dev)
+{
+	int i;
+
+	msix_reset(dev);
+	intx_reset(dev);
+	for (i = 0; i < PCI_BARS; i++)
+		bar_unmap(dev, i);
+}
+
+bool pci_slot_hide(struct pci_bus *bus, unsigned int slot)
+{
+	struct pci_dev *dev;
+
+	pthread_mutex_lock(&bus->lock);
+	dev = bus->dev[slot];
+	if (dev && !dev->hidden) {
+		dev->hidden = true;
+		dev_unmap(dev);
+	}
+	pthread_mutex_unlock(&bus->lock);
+	return dev;
+}
+
+void pci_bus_remove(struct pci_bus *bus, struct pci_dev *dev)
+{
+	pci_slot_hide(bus, dev->slot);
+	pthread_mutex_lock(&bus->lock);
+	bus->dev[dev->slot] = NULL;
+	pthread_mutex_unlock(&bus->lock);
+	dev->ops->destroy(dev);
+}
+
 void pci_bus_unmap(struct pci_bus *bus)
 {
 	unsigned int slot;
-	int i;
 
 	pthread_mutex_lock(&bus->lock);
-	for (slot = 1; slot < PCI_SLOTS; slot++) {
-		if (!bus->dev[slot])
-			continue;
-		msix_reset(bus->dev[slot]);
-		intx_reset(bus->dev[slot]);
-		for (i = 0; i < PCI_BARS; i++)
-			bar_unmap(bus->dev[slot], i);
-	}
+	for (slot = 1; slot < PCI_SLOTS; slot++)
+		if (bus->dev[slot])
+			dev_unmap(bus->dev[slot]);
 	bus->address = 0;
 	pthread_mutex_unlock(&bus->lock);
 }
@@ -529,7 +585,8 @@ int pci_bus_reset(struct pci_bus *bus, struct err *e)
 			dev->ops->reset(dev);
 		pthread_mutex_lock(&bus->lock);
 		memcpy(dev->config, dev->initial, sizeof(dev->config));
-		pci_settle(dev);
+		if (!dev->hidden)
+			pci_settle(dev);
 		pthread_mutex_unlock(&bus->lock);
 	}
 	return 0;

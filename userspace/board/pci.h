@@ -111,6 +111,7 @@ struct pci_dev {
 	struct pci_bus *bus;
 	const char *name;
 	u8 slot;
+	bool hidden;			/* bus lock; gone for the guest, not yet freed */
 	u8 config[PCI_CONFIG_SIZE];	/* bus lock */
 	u8 wmask[PCI_CONFIG_SIZE];	/* writable bits */
 	u8 initial[PCI_CONFIG_SIZE];	/* config at reset */
@@ -128,7 +129,6 @@ struct pci_bus {
 	struct bus *pio, *mmio;
 	struct irq *irq;
 	struct pci_dev *dev[PCI_SLOTS];
-	u64 next_bar;		/* allocator of BAR addresses */
 	u32 address;		/* the 0xCF8 latch */
 	pthread_mutex_t intx_lock;
 	unsigned int intx_users[PCI_INTX_PINS];	/* intx_lock: devices that assert the pin */
@@ -155,8 +155,12 @@ int pci_dev_add_bar(struct pci_dev *dev, int bar, u64 size);
 int pci_dev_add_cap(struct pci_dev *dev, u8 id, const void *cap, unsigned int len);
 /* MSI-X with count vectors; table and PBA lie in that BAR at the given offsets. */
 int pci_dev_add_msix(struct pci_dev *dev, int bar, u32 table, u32 pba, unsigned int count);
-/* Step 3: on the bus, with ops->destroy as its end. Before the first vCPU runs. */
+/* Step 3: on the bus, with ops->destroy as its end. Main thread. */
 int pci_bus_add(struct pci_bus *bus, struct pci_dev *dev, struct err *e);
+/* The guest no longer sees what is in that slot. False: nothing is. Any thread. */
+bool pci_slot_hide(struct pci_bus *bus, unsigned int slot);
+/* Hides the device and destroys it. Main thread; no vCPU runs. */
+void pci_bus_remove(struct pci_bus *bus, struct pci_dev *dev);
 /* Frees what steps 2 and 3 allocated; for ops->destroy, and for devices that never joined. */
 void pci_dev_fini(struct pci_dev *dev);
 

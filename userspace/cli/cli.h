@@ -13,6 +13,7 @@ extern const struct command lodge_command;
 extern const struct command balloon_command;
 extern const struct command completion_command;
 extern const struct command console_command;
+extern const struct command disk_command;
 extern const struct command doctor_command;
 extern const struct command img_command;
 extern const struct command info_command;

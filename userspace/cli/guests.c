@@ -78,6 +78,10 @@ static void print_guest_json(const struct lodge_guest *g, const char *indent)
 	print_json_string(g->device);
 	printf(", \"kernel\": ");
 	print_json_string(g->kernel);
+	if (*g->reason) {
+		printf(", \"reason\": ");
+		print_json_string(g->reason);
+	}
 	printf(" }");
 }
 
@@ -150,7 +154,8 @@ static int cmd_info(const struct command *c, int argc, char **argv)
 		putchar('\n');
 		return 0;
 	}
-	printf("name      %s\nstate     %s\npid       %d\ncpus      %u\n", g.name, g.state, g.pid, g.cpus);
+	printf("name      %s\nstate     %s%s%s\npid       %d\ncpus      %u\n", g.name, g.state, *g.reason ? ": " : "", g.reason,
+	       g.pid, g.cpus);
 	print_memory(&g);
 	printf("resident  %llu MiB\nuptime    %llu s\nexits     %llu\ndevice    %s\nkernel    %s\n",
 	       (unsigned long long)(g.resident >> 20), (unsigned long long)(g.uptime_ms / 1000),
@@ -323,7 +328,8 @@ const struct command resume_command = {
 	.name = "resume",
 	.summary = "let them go on",
 	OF_ONE_GUEST,
-	.text = "Lets the CPUs of a paused guest go on.\n",
+	.text = "Lets the CPUs of a paused guest go on. What a disk could not do when it paused the guest\n"
+		"(see lodge info) is tried again.\n",
 	.examples = "  lodge resume web-1\n",
 	.run = cmd_resume,
 };

@@ -9,9 +9,9 @@
 #include "cli/cli.h"
 
 static const struct command *const commands[] = {
-	&balloon_command, &completion_command, &console_command, &doctor_command, &img_command,
-	&info_command,	  &kill_command,       &list_command,	 &log_command,	  &mem_command,
-	&pause_command,	  &resume_command,     &run_command,	 &snapshot_command, &stop_command, NULL,
+	&balloon_command, &completion_command, &console_command, &disk_command,	&doctor_command, &img_command, &info_command,
+	&kill_command,	  &list_command,       &log_command,	 &mem_command,	&pause_command,	 &resume_command, &run_command,
+	&snapshot_command, &stop_command,      NULL,
 };
 
 const struct command lodge_command = {

@@ -11,6 +11,7 @@
 #include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -20,7 +21,7 @@
 #include "common/rundir.h"
 
 #define TIMEOUT_S 10
-#define LINE_ROOM 32768		/* a file name, each byte perhaps escaped */
+#define LINE_ROOM (128 * 1024)	/* sixteen disks with long names, each byte perhaps escaped */
 
 int client_error(struct lodge_error *err, int code, const char *fmt, ...)
 {
@@ -97,17 +98,21 @@ static int refusal(struct json_object *o, struct lodge_error *err)
 int client_ask(int fd, const char *request, struct json_object **reply, struct lodge_error *err)
 {
 	struct json_object *o, *ok;
-	char line[LINE_ROOM];
+	char *line;
 	int r;
 
 	if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ||
 	    send(fd, "\n", 1, MSG_NOSIGNAL) < 0)
 		return client_error(err, errno, "cannot ask the guest: %s", strerror(errno));
-	r = read_line(fd, line, sizeof(line));
+	line = malloc(LINE_ROOM);
+	if (!line)
+		return client_error(err, ENOMEM, "no memory for the guest's answer");
+	r = read_line(fd, line, LINE_ROOM);
+	o = r < 0 ? NULL : json_tokener_parse(line);
+	free(line);
 	if (r < 0)
 		return client_error(err, -r, "the guest's process does not answer: %s",
 				    strerror(-r));
-	o = json_tokener_parse(line);
 	if (!o || !json_object_object_get_ex(o, "ok", &ok)) {
 		json_object_put(o);
 		return client_error(err, EPROTO, "the guest's process gave no sensible answer");
@@ -130,4 +135,20 @@ int client_call(const char *name, const char *request, struct json_object **repl
 	r = client_ask(fd, request, reply, err);
 	close(fd);
 	return r;
+}
+
+void client_text(struct json_object *o, const char *key, char *buf, size_t room)
+{
+	struct json_object *v;
+
+	buf[0] = '\0';
+	if (json_object_object_get_ex(o, key, &v))
+		snprintf(buf, room, "%s", json_object_get_string(v));
+}
+
+int64_t client_number(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? json_object_get_int64(v) : 0;
 }

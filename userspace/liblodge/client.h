@@ -17,4 +17,8 @@ int client_ask(int fd, const char *request, struct json_object **reply, struct l
 int client_call(const char *name, const char *request, struct json_object **reply,
 		struct lodge_error *err);
 
+/* A member of an answer; "" and 0 when it is not there. */
+void client_text(struct json_object *o, const char *key, char *buf, size_t room);
+int64_t client_number(struct json_object *o, const char *key);
+
 #endif

@@ -31,22 +31,6 @@ int lodge_run_dir(char *buf, size_t room, struct lodge_error *err)
 	return 0;
 }
 
-static void text_of(struct json_object *o, const char *key, char *buf, size_t room)
-{
-	struct json_object *v;
-
-	buf[0] = '\0';
-	if (json_object_object_get_ex(o, key, &v))
-		snprintf(buf, room, "%s", json_object_get_string(v));
-}
-
-static int64_t number_of(struct json_object *o, const char *key)
-{
-	struct json_object *v;
-
-	return json_object_object_get_ex(o, key, &v) ? json_object_get_int64(v) : 0;
-}
-
 static void sharing_of(struct json_object *guest, struct lodge_sharing *s)
 {
 	struct json_object *o;
@@ -54,19 +38,19 @@ static void sharing_of(struct json_object *guest, struct lodge_sharing *s)
 	s->on = json_object_object_get_ex(guest, "sharing", &o);
 	if (!s->on)
 		return;
-	s->private_bytes = number_of(o, "private");
-	s->swapped = number_of(o, "swapped");
-	s->shared = number_of(o, "shared");
-	s->saved = number_of(o, "saved");
-	s->breaks = number_of(o, "breaks");
-	s->breaks_waited = number_of(o, "breaks_waited");
-	s->blocks_mapped = number_of(o, "mapped");
-	s->blocks_offered = number_of(o, "offered");
-	s->scanned = number_of(o, "scanned");
-	s->group_frames = number_of(o, "group_frames");
-	s->group_users = number_of(o, "group_users");
-	s->reserve = number_of(o, "reserve");
-	s->reserve_wanted = number_of(o, "reserve_wanted");
+	s->private_bytes = client_number(o, "private");
+	s->swapped = client_number(o, "swapped");
+	s->shared = client_number(o, "shared");
+	s->saved = client_number(o, "saved");
+	s->breaks = client_number(o, "breaks");
+	s->breaks_waited = client_number(o, "breaks_waited");
+	s->blocks_mapped = client_number(o, "mapped");
+	s->blocks_offered = client_number(o, "offered");
+	s->scanned = client_number(o, "scanned");
+	s->group_frames = client_number(o, "group_frames");
+	s->group_users = client_number(o, "group_users");
+	s->reserve = client_number(o, "reserve");
+	s->reserve_wanted = client_number(o, "reserve_wanted");
 }
 
 int lodge_info(const char *name, struct lodge_guest *g, struct lodge_error *err)
@@ -78,20 +62,21 @@ int lodge_info(const char *name, struct lodge_guest *g, struct lodge_error *err)
 	if (r < 0)
 		return r;
 	memset(g, 0, sizeof(*g));
-	text_of(o, "name", g->name, sizeof(g->name));
-	text_of(o, "state", g->state, sizeof(g->state));
-	text_of(o, "device", g->device, sizeof(g->device));
-	text_of(o, "kernel", g->kernel, sizeof(g->kernel));
-	g->pid = number_of(o, "pid");
-	g->memory = number_of(o, "memory");
-	g->memory_target = number_of(o, "memory_target");
-	g->memory_actual = number_of(o, "memory_actual");
-	g->reported = number_of(o, "reported");
-	g->balloon = number_of(o, "balloon");
-	g->cpus = number_of(o, "cpus");
-	g->uptime_ms = number_of(o, "uptime_ms");
-	g->exits = number_of(o, "exits");
-	g->resident = number_of(o, "resident");
+	client_text(o, "name", g->name, sizeof(g->name));
+	client_text(o, "state", g->state, sizeof(g->state));
+	client_text(o, "device", g->device, sizeof(g->device));
+	client_text(o, "kernel", g->kernel, sizeof(g->kernel));
+	client_text(o, "reason", g->reason, sizeof(g->reason));
+	g->pid = client_number(o, "pid");
+	g->memory = client_number(o, "memory");
+	g->memory_target = client_number(o, "memory_target");
+	g->memory_actual = client_number(o, "memory_actual");
+	g->reported = client_number(o, "reported");
+	g->balloon = client_number(o, "balloon");
+	g->cpus = client_number(o, "cpus");
+	g->uptime_ms = client_number(o, "uptime_ms");
+	g->exits = client_number(o, "exits");
+	g->resident = client_number(o, "resident");
 	sharing_of(o, &g->sharing);
 	json_object_put(o);
 	return 0;
@@ -196,41 +181,6 @@ int lodge_balloon(const char *name, uint64_t bytes, struct lodge_error *err)
 	return client_call(name, rq, NULL, err);
 }
 
-int lodge_disk(const char *name, unsigned int disk, char *path, size_t room, struct lodge_error *err)
-{
-	struct json_object *o;
-	char rq[80];
-	int r;
-
-	snprintf(rq, sizeof(rq), "{\"cmd\":\"disk\",\"disk\":%u}", disk);
-	r = client_call(name, rq, &o, err);
-	if (r < 0)
-		return r;
-	text_of(o, "path", path, room);
-	json_object_put(o);
-	return path[0] == '/' ? 0 : client_error(err, EPROTO, "guest %s does not say which file its disk is", name);
-}
-
-int lodge_snapshot(const char *name, unsigned int disk, const char *child, const char *snapshot, uint64_t *pause_us,
-		   struct lodge_error *err)
-{
-	struct json_object *rq = json_object_new_object(), *o;
-	int r;
-
-	json_object_object_add(rq, "cmd", json_object_new_string("snapshot"));
-	json_object_object_add(rq, "disk", json_object_new_int64(disk));
-	json_object_object_add(rq, "child", json_object_new_string(child));
-	json_object_object_add(rq, "snapshot", json_object_new_string(snapshot));
-	r = client_call(name, json_object_to_json_string_ext(rq, JSON_C_TO_STRING_PLAIN), &o, err);
-	json_object_put(rq);
-	if (r < 0)
-		return r;
-	if (pause_us)
-		*pause_us = number_of(o, "pause_us");
-	json_object_put(o);
-	return 0;
-}
-
 int lodge_wait(const char *name, int timeout_ms, struct lodge_error *err)
 {
 	struct timespec nap = { 0, 50000000 };
@@ -271,7 +221,7 @@ int lodge_log(const char *name, char **text, size_t *len, struct lodge_error *er
 		return fd;
 	r = client_ask(fd, "{\"cmd\":\"log\"}", &o, err);
 	if (!r) {
-		*len = number_of(o, "length");
+		*len = client_number(o, "length");
 		json_object_put(o);
 		*text = *len <= LOG_MAX ? malloc(*len + 1) : NULL;
 		r = *text ? read_bytes(fd, *text, *len) : -ENOMEM;

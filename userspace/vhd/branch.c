@@ -1,14 +1,26 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Going on in a child of an image while it is in use: a live snapshot.
+ * Going on in children of images while they are in use: live snapshots, of one
+ * disk or of several at the same moment.
  *
- * The child was made beforehand, and nothing of what remains to be done
- * depends on the size of the disk's data: the queues run empty, the image is
- * completed as if it were closed, with the mark that others stand on it, the
- * child's file takes its name, and the queues go on in the child. To the file
- * system this is the same sequence as a snapshot of an image at rest: a power
- * cut leaves either the image (marked, if it was cut before the child had the
- * name; then the snapshot is to be finished or taken back), or the child on it.
+ * The children were made beforehand, and nothing of what remains to be done
+ * depends on the size of the data. Three steps, and the disks stand still in
+ * the middle one alone:
+ *
+ *	prepare	what is dirty goes to the platter, with the mark that others
+ *		stand on the image, while the guest writes on
+ *	switch	the queues run empty, the children's files take their names,
+ *		the queues go on in the children
+ *	finish	the images are completed, as if they were closed, and the
+ *		names made stable
+ *
+ * Until finish has returned, nothing that the guest is told to be stable may
+ * depend on the child: the caller holds back flushes (and answers nothing else
+ * that promises as much) from switch to finish. A power cut before finish
+ * leaves the image or the child under the disk's name; either has all that was
+ * flushed, the image perhaps without the mark of a clean end. If finish fails,
+ * what the guest wrote before the snapshot can no longer be made stable, which
+ * is a failed flush: it is one for good (commit.c).
  *
  * A queue keeps its descriptor and its memory; only the image it speaks of
  * changes. Requests that were waiting are finished before, so none is lost
@@ -16,35 +28,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "vhd/image.h"
-
-#define QUEUES_MAX	64u
-
-/* Together: one queue's requests may wait for what another has in flight. */
-static void drain_all(struct vhd_queue **q, unsigned int n)
-{
-	struct pollfd p[QUEUES_MAX];
-	unsigned int i, busy;
-
-	for (;;) {
-		for (i = 0, busy = 0; i < n; i++) {
-			vhd_queue_kick(q[i]);
-			vhd_queue_poll(q[i]);
-			p[i] = (struct pollfd){ vhd_queue_fd(q[i]), POLLIN, 0 };
-		}
-		for (i = 0; i < n; i++)
-			busy += q[i]->inflight + q[i]->housekeeping;
-		if (!busy)
-			return;
-		poll(p, n, 1000);
-	}
-}
 
 static int check(const struct vhd *v, const struct vhd *child, unsigned int n, struct vhd_error *err)
 {
@@ -64,8 +53,8 @@ static int check(const struct vhd *v, const struct vhd *child, unsigned int n, s
 	if (depth > VHD_MAX_CHAIN)
 		return vhd_fail(err, ELOOP, "the disk has %d images in its chain, as many as there may be; coalesce some of them first",
 				VHD_MAX_CHAIN);
-	if (n > QUEUES_MAX)
-		return vhd_fail(err, EINVAL, "the disk has more than %u queues", QUEUES_MAX);
+	if (n > SWITCH_QUEUES)
+		return vhd_fail(err, EINVAL, "the disk has more than %u queues", SWITCH_QUEUES);
 	return 0;
 }
 
@@ -84,28 +73,11 @@ static int directory_sync(const char *path)
 	return ret;
 }
 
-static int levels_fit(struct vhd_queue **q, unsigned int n, uint32_t sectors)
+static void adopt(struct vhd_branch *b)
 {
+	struct vhd *v = b->v, *child = b->child;
 	unsigned int i;
 
-	for (i = 0; i < n; i++) {
-		uint8_t *levels = realloc(q[i]->levels, sectors);
-
-		if (!levels)
-			return -ENOMEM;
-		q[i]->levels = levels;
-	}
-	return 0;
-}
-
-static void adopt(struct vhd *v, struct vhd *child, struct vhd_queue **q, unsigned int n)
-{
-	unsigned int i;
-
-	v->readonly = true;
-	if (v->store->ops->share)
-		v->store->ops->share(v->store);
-	locate_identify(v);
 	child->parent = v;
 	child->crypt |= v->crypt;
 	/* The disk goes on there, and shows the same. */
@@ -118,44 +90,150 @@ static void adopt(struct vhd *v, struct vhd *child, struct vhd_queue **q, unsign
 	}
 	flat_destroy(v->flat);
 	v->flat = NULL;
-	for (i = 0; i < n; i++)
-		q[i]->image = child;
+	for (i = 0; i < b->n; i++)
+		b->q[i]->image = child;
 	/* They are what its closing has to expect something of. */
-	atomic_fetch_add(&child->queues, n);
+	atomic_fetch_add(&child->queues, b->n);
 }
 
-int vhd_branch(struct vhd *v, struct vhd *child, const char *disk, const char *snapshot, struct vhd_queue **q,
-	       unsigned int n, struct vhd_error *err)
+/* All that can be made stable before. */
+static int flush_now(struct vhd *v)
 {
-	char *name = strdup(snapshot), *where = strdup(disk);
-	int ret = check(v, child, n, err);
+	struct vhd_queue *q = vhd_queue_create(v, 16);
+	int ret;
 
-	if (!ret && (!name || !where || levels_fit(q, n, child->spb > v->spb ? child->spb : v->spb)))
-		ret = vhd_fail(err, ENOMEM, "out of memory");
+	if (!q)
+		return -errno;
+	ret = vhd_flush(q);
+	vhd_queue_destroy(q);
+	return ret;
+}
+
+static int prepare_one(struct vhd_branch *b, struct vhd_error *err)
+{
+	struct vhd *v = b->v;
+	int ret = check(v, b->child, b->n, err);
+
 	if (ret)
-		goto fail;
-	drain_all(q, n);
-	ret = image_settle(v, true);
+		return ret;
+	b->names[0] = strdup(b->disk);
+	b->names[1] = strdup(b->snapshot);
+	b->names[2] = strdup(b->snapshot);
+	if (!b->names[0] || !b->names[1] || !b->names[2])
+		return vhd_fail(err, ENOMEM, "out of memory");
+	ret = flush_now(v);
+	return ret ? vhd_fail(err, -ret, "cannot flush '%.300s': %s", v->path, strerror(-ret)) : 0;
+}
+
+void vhd_branch_cancel(struct vhd_branch *b, unsigned int count)
+{
+	unsigned int i, k;
+
+	for (i = 0; i < count; i++)
+		for (k = 0; k < 3; k++) {
+			free(b[i].names[k]);
+			b[i].names[k] = NULL;
+		}
+}
+
+int vhd_branch_prepare(struct vhd_branch *b, unsigned int count, struct vhd_error *err)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < count; i++)
+		memset(b[i].names, 0, sizeof(b[i].names));
+	for (i = 0; i < count && !ret; i++)
+		ret = prepare_one(&b[i], err);
+	if (ret)
+		vhd_branch_cancel(b, count);
+	return ret;
+}
+
+/* The image has its name again, and the child its own. */
+static void rename_back(const struct vhd_branch *b)
+{
+	char spare[4096];
+
+	/* The disk's name always leads to one of the two. */
+	if (snprintf(spare, sizeof(spare), "%s~", b->child->path) < (int)sizeof(spare) && !link(b->disk, b->child->path) &&
+	    !link(b->snapshot, spare) && rename(spare, b->disk))
+		unlink(spare);
+}
+
+static uint32_t larger(const struct vhd_branch *b)
+{
+	return b->child->spb > b->v->spb ? b->child->spb : b->v->spb;
+}
+
+int vhd_branch_switch(struct vhd_branch *b, unsigned int count, struct vhd_error *err)
+{
+	unsigned int i, named = 0;
+	int ret = 0;
+
+	/* The disks that come later still work: what they are asked before their turn is in their snapshot. */
+	for (i = 0; i < count && !ret; i++) {
+		switch_drain(b[i].q, b[i].n);
+		ret = switch_room(b[i].q, b[i].n, larger(&b[i]));
+	}
+	if (ret)
+		vhd_fail(err, ENOMEM, "out of memory");
+	for (; named < count && !ret; named++) {
+		ret = rename(b[named].child->path, b[named].disk) ? -errno : 0;
+		if (ret)
+			vhd_fail(err, -ret, "cannot give the new image the name '%.300s': %s", b[named].disk, strerror(-ret));
+	}
+	if (ret) {
+		for (i = 0; i + 1 < named; i++)
+			rename_back(&b[i]);
+		vhd_branch_cancel(b, count);
+		return ret;
+	}
+	for (i = 0; i < count; i++) {
+		free(b[i].child->path);
+		free(b[i].v->path);
+		b[i].child->path = b[i].names[0];
+		b[i].v->path = b[i].names[1];
+		b[i].child->parent_path = b[i].names[2];
+		adopt(&b[i]);
+	}
+	return 0;
+}
+
+static int finish_one(struct vhd_branch *b, struct vhd_error *err)
+{
+	struct vhd *v = b->v;
+	int ret = image_settle(v, true);
+
 	if (ret) {
 		vhd_fail(err, -ret, "cannot complete '%.300s': %s", v->path, strerror(-ret));
-		goto fail;
+	} else {
+		ret = directory_sync(b->child->path);
+		if (ret)
+			vhd_fail(err, -ret, "cannot make the name '%.300s' stable: %s", b->child->path, strerror(-ret));
 	}
-	ret = rename(child->path, disk) ? -errno : directory_sync(disk);
 	if (ret) {
-		vhd_fail(err, -ret, "cannot give the new image the name '%.300s': %s", disk, strerror(-ret));
-		/* Known to be there or not: if not even the mark comes off, the disk stays as it is, unclean and usable. */
-		image_settle(v, false);
-		goto fail;
+		pthread_mutex_lock(&b->child->lock);
+		b->child->poisoned = ret;
+		pthread_mutex_unlock(&b->child->lock);
+		return ret;
 	}
-	free(child->path);
-	free(v->path);
-	child->path = where;
-	v->path = name;
-	child->parent_path = strdup(snapshot);
-	adopt(v, child, q, n);
+	v->readonly = true;
+	if (v->store->ops->share)
+		v->store->ops->share(v->store);
+	locate_identify(v);
 	return 0;
-fail:
-	free(name);
-	free(where);
+}
+
+int vhd_branch_finish(struct vhd_branch *b, unsigned int count, struct vhd_error *err)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < count; i++) {
+		int one = finish_one(&b[i], ret ? NULL : err);
+
+		ret = ret ? ret : one;
+	}
 	return ret;
 }

@@ -380,6 +380,12 @@ int batmap_clear(struct store *s, struct batmap *b, uint64_t disk_size, uint8_t 
 /* Writes what is known, and syncs. */
 int batmap_put(struct vhd *v);
 
+/* switch.c: for those who change what queues speak of, which is theirs meanwhile */
+#define SWITCH_QUEUES	64u
+void switch_drain(struct vhd_queue **q, unsigned int n);
+/* Room in the queues for images of blocks of that many sectors. -ENOMEM. */
+int switch_room(struct vhd_queue **q, unsigned int n, uint32_t sectors);
+
 /* chain.c */
 int chain_open_parent(struct vhd *v, unsigned int flags, struct vhd_error *err);
 int chain_locators(const char *child, const char *parent, struct vhd_header *h, uint64_t offset,

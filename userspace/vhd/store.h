@@ -58,6 +58,8 @@ struct store_ops {
 
 	int (*queue_create)(struct store *s, unsigned int depth, struct store_queue **out);
 	void (*queue_destroy)(struct store_queue *sq);
+	/* An empty queue belongs to this store from now on; of several, only the first can fail, and is then as it was. */
+	int (*queue_move)(struct store_queue *sq, struct store *s, unsigned int depth);
 	void (*submit)(struct store_queue *sq, struct store_io *io);
 	void (*kick)(struct store_queue *sq);
 	/* Clears the wake-up, calls done() for what has completed. */

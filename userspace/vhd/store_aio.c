@@ -459,6 +459,28 @@ fail:
 	return ret;
 }
 
+int store_aio_move(struct store_queue *sq, struct store *s, unsigned int depth)
+{
+	struct store_file *old = sq->file, *f = (struct store_file *)s;
+	int ret;
+
+	pthread_mutex_lock(&f->queue_lock);
+	ret = f->queues ? 0 : helpers_start(f);
+	if (!ret)
+		f->queues++;
+	pthread_mutex_unlock(&f->queue_lock);
+	if (ret)
+		return ret;
+	sq->file = f;
+	pthread_mutex_lock(&old->queue_lock);
+	if (!--old->queues)
+		helpers_stop(old);
+	pthread_mutex_unlock(&old->queue_lock);
+	if (!sq->aio)
+		sq->aio = s->direct && !io_setup(depth, &sq->ctx);
+	return 0;
+}
+
 void store_aio_destroy(struct store_queue *sq)
 {
 	if (!sq)

@@ -262,6 +262,7 @@ static const struct store_ops file_ops = {
 	.share = file_share,
 	.queue_create = store_aio_create,
 	.queue_destroy = store_aio_destroy,
+	.queue_move = store_aio_move,
 	.submit = store_aio_submit,
 	.kick = store_aio_kick,
 	.poll = store_aio_poll,

@@ -46,6 +46,7 @@ static inline struct store_file *store_file_of(struct store *s)
 }
 
 int store_aio_create(struct store *s, unsigned int depth, struct store_queue **out);
+int store_aio_move(struct store_queue *sq, struct store *s, unsigned int depth);
 void store_aio_destroy(struct store_queue *sq);
 void store_aio_submit(struct store_queue *sq, struct store_io *io);
 void store_aio_kick(struct store_queue *sq);

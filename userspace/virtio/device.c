@@ -261,6 +261,8 @@ static void queue_stop(struct virtio_queue *vq)
 {
 	pthread_mutex_lock(&vq->lock);
 	vq->running = false;
+	if (vq->dev->ops->queue_release)
+		vq->dev->ops->queue_release(vq);
 	while (vq->in_flight)
 		pthread_cond_wait(&vq->idle, &vq->lock);
 	memset(&vq->ring, 0, sizeof(vq->ring));

@@ -47,6 +47,8 @@ struct virtio_ops {
 	/* Forget the guest. All queues are stopped, or this queue alone. dev->lock held. */
 	void (*reset)(struct virtio_dev *dev);
 	void (*queue_reset)(struct virtio_queue *vq);
+	/* The queue is being stopped: bring back chains that would not come back by themselves. vq->lock held. Optional. */
+	void (*queue_release)(struct virtio_queue *vq);
 	/* A reset is asked for and the queues still run: take back those of an outside server (vhost). dev->lock held. Optional. */
 	void (*quiesce)(struct virtio_dev *dev);
 	/* Free the device; virtio_dev_fini() is the type's to call. */

@@ -60,8 +60,10 @@ static const int control_calls[] = {
 	SCMP_SYS(shutdown), SCMP_SYS(openat), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
 	SCMP_SYS(unlink), SCMP_SYS(rmdir), SCMP_SYS(flock), SCMP_SYS(io_setup), SCMP_SYS(io_destroy),
 	SCMP_SYS(sysinfo), SCMP_SYS(getrusage), SCMP_SYS(uname),
+	/* A disk that is attached has a loop and timers of its own; an empty drive has a file in memory. */
+	SCMP_SYS(epoll_create1), SCMP_SYS(timerfd_create), SCMP_SYS(memfd_create),
 	/* A disk's snapshot: its child takes its name. */
-	SCMP_SYS(rename), SCMP_SYS(readlink), SCMP_SYS(getcwd), SCMP_SYS(statx),
+	SCMP_SYS(rename), SCMP_SYS(link), SCMP_SYS(readlink), SCMP_SYS(getcwd), SCMP_SYS(statx),
 };
 
 static const u32 run_ioctls[] = {
@@ -87,6 +89,7 @@ static const u32 control_ioctls[] = {
 	KVM_CREATE_PIT2, KVM_CHECK_EXTENSION, KVM_SET_USER_MEMORY_REGION, KVM_CREATE_VCPU,
 	KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2, KVM_SET_MSRS, KVM_GET_SREGS, KVM_SET_SREGS,
 	KVM_SET_REGS, KVM_SET_FPU, LODGE_GUEST_FILE_STATS,
+	0x80081272 /* BLKGETSIZE64 */, 0x1268 /* BLKSSZGET */, 0x127b /* BLKPBSZGET */,
 	0x5401 /* TCGETS */, 0x5402 /* TCSETS */, 0x5403 /* TCSETSW */, 0x5404 /* TCSETSF */,
 	0x5413 /* TIOCGWINSZ */, 0x540f /* TIOCGPGRP */,
 };

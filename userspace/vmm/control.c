@@ -23,20 +23,13 @@
 #include "common/log.h"
 #include "common/rundir.h"
 #include "virtio/virtio_balloon.h"
+#include "vmm/control_client.h"
+#include "vmm/disks.h"
 
 #define CLIENTS 16
 #define PAGE 4096ULL
-#define LINE_MAX_LEN 16384	/* two file names, each byte perhaps escaped */
 #define LOG_ROOM (64 * 1024)
 #define BALLOON_LEAST (16 * MIB)	/* less, and the guest only fights for its life */
-
-struct client {
-	struct control *c;
-	struct loop_source src;
-	int fd;			/* -1: free */
-	char line[LINE_MAX_LEN];
-	size_t len;
-};
 
 struct control {
 	struct loop *loop;
@@ -74,7 +67,7 @@ static void send_all(struct client *cl, const void *data, size_t len)
 	}
 }
 
-static void answer(struct client *cl, struct json_object *o)
+void client_answer(struct client *cl, struct json_object *o)
 {
 	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
 
@@ -83,7 +76,7 @@ static void answer(struct client *cl, struct json_object *o)
 	json_object_put(o);
 }
 
-static struct json_object *ok(void)
+struct json_object *client_ok(void)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -91,14 +84,14 @@ static struct json_object *ok(void)
 	return o;
 }
 
-static void refuse(struct client *cl, int code, const char *why)
+void client_refuse(struct client *cl, int code, const char *why)
 {
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "ok", json_object_new_boolean(0));
 	json_object_object_add(o, "code", json_object_new_int(code));
 	json_object_object_add(o, "error", json_object_new_string(why));
-	answer(cl, o);
+	client_answer(cl, o);
 }
 
 static u64 resident_bytes(void)
@@ -171,8 +164,9 @@ static void add_shared(struct control *c, struct json_object *o)
 static void do_info(struct client *cl, struct json_object *rq)
 {
 	struct control *c = cl->c;
-	struct json_object *o = ok();
+	struct json_object *o = client_ok();
 	struct timespec now;
+	char why[512];
 	s64 ms;
 
 	(void)rq;
@@ -183,6 +177,8 @@ static void do_info(struct client *cl, struct json_object *rq)
 	json_object_object_add(o, "pid", json_object_new_int(getpid()));
 	json_object_object_add(o, "state",
 			       json_object_new_string(state_name(machine_state(c->m))));
+	if (disks_stopped(devices_disks(c->devices), why, sizeof(why)))
+		json_object_object_add(o, "reason", json_object_new_string(why));
 	add_memory(c, o);
 	add_shared(c, o);
 	json_object_object_add(o, "cpus", json_object_new_int(c->cfg.cpus));
@@ -191,20 +187,25 @@ static void do_info(struct client *cl, struct json_object *rq)
 	json_object_object_add(o, "resident", json_object_new_int64(resident_bytes()));
 	json_object_object_add(o, "device", json_object_new_string(c->cfg.device));
 	json_object_object_add(o, "kernel", json_object_new_string(c->cfg.kernel));
-	answer(cl, o);
+	client_answer(cl, o);
+}
+
+struct disks *client_disks(struct client *cl)
+{
+	return devices_disks(cl->c->devices);
 }
 
 static void do_stop(struct client *cl, struct json_object *rq)
 {
 	(void)rq;
 	machine_press_power(cl->c->m);
-	answer(cl, ok());
+	client_answer(cl, client_ok());
 }
 
 static void do_kill(struct client *cl, struct json_object *rq)
 {
 	(void)rq;
-	answer(cl, ok());
+	client_answer(cl, client_ok());
 	cl->c->ops->kill(cl->c->ctx);
 }
 
@@ -212,7 +213,7 @@ static void do_pause(struct client *cl, struct json_object *rq)
 {
 	(void)rq;
 	machine_pause(cl->c->m);
-	answer(cl, ok());
+	client_answer(cl, client_ok());
 }
 
 static void do_resume(struct client *cl, struct json_object *rq)
@@ -220,10 +221,11 @@ static void do_resume(struct client *cl, struct json_object *rq)
 	struct err e = ERR_INIT;
 
 	(void)rq;
+	disks_retry(devices_disks(cl->c->devices));
 	if (machine_start(cl->c->m, &e) < 0)
-		refuse(cl, e.code, e.msg);
+		client_refuse(cl, e.code, e.msg);
 	else
-		answer(cl, ok());
+		client_answer(cl, client_ok());
 }
 
 static void do_log(struct client *cl, struct json_object *rq)
@@ -235,15 +237,15 @@ static void do_log(struct client *cl, struct json_object *rq)
 
 	(void)rq;
 	if (!buf) {
-		refuse(cl, ENOMEM, "no memory");
+		client_refuse(cl, ENOMEM, "no memory");
 		return;
 	}
 	/* The whole answer must fit into the socket, since it is not waited for. */
 	setsockopt(cl->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	n = console_log(cl->c->con, buf, LOG_ROOM);
-	o = ok();
+	o = client_ok();
 	json_object_object_add(o, "length", json_object_new_int64(n));
-	answer(cl, o);
+	client_answer(cl, o);
 	send_all(cl, buf, n);
 	free(buf);
 }
@@ -254,7 +256,7 @@ static void do_console(struct client *cl, struct json_object *rq)
 	int fd = cl->fd;
 
 	(void)rq;
-	answer(cl, ok());
+	client_answer(cl, client_ok());
 	loop_del(cl->c->loop, &cl->src);
 	cl->fd = -1;
 	if (console_attach(cl->c->con, fd, &e) < 0)
@@ -270,70 +272,11 @@ static void do_balloon(struct client *cl, struct json_object *rq)
 	if (json_object_object_get_ex(rq, "memory", &v) && json_object_is_type(v, json_type_int))
 		bytes = json_object_get_int64(v);
 	if (bytes < (s64)BALLOON_LEAST || (u64)bytes > c->cfg.mem) {
-		refuse(cl, EINVAL, "memory must be from 16 MiB to all that the guest was given");
+		client_refuse(cl, EINVAL, "memory must be from 16 MiB to all that the guest was given");
 		return;
 	}
 	virtio_balloon_set_target(devices_balloon(c->devices), c->cfg.mem - bytes);
-	answer(cl, ok());
-}
-
-/* Absolute names only: ours and the client's working directories differ. */
-static const char *file_of(struct json_object *rq, const char *key)
-{
-	struct json_object *v;
-	const char *s;
-
-	if (!json_object_object_get_ex(rq, key, &v) || !json_object_is_type(v, json_type_string))
-		return NULL;
-	s = json_object_get_string(v);
-	return s[0] == '/' && strlen(s) < PATH_MAX && strlen(s) == (size_t)json_object_get_string_len(v) ? s : NULL;
-}
-
-/* Which of the guest's disks is meant; below 0 after a refusal. */
-static int disk_of(struct client *cl, struct json_object *rq)
-{
-	struct json_object *v;
-	s64 n = -1;
-
-	if (json_object_object_get_ex(rq, "disk", &v) && json_object_is_type(v, json_type_int))
-		n = json_object_get_int64(v);
-	if (n >= 0 && n < devices_disks(cl->c->devices))
-		return n;
-	refuse(cl, EINVAL, "the guest has no disk of this number");
-	return -1;
-}
-
-static void do_disk(struct client *cl, struct json_object *rq)
-{
-	int n = disk_of(cl, rq);
-	struct json_object *o;
-
-	if (n < 0)
-		return;
-	o = ok();
-	json_object_object_add(o, "path", json_object_new_string(devices_disk_path(cl->c->devices, n)));
-	answer(cl, o);
-}
-
-static void do_snapshot(struct client *cl, struct json_object *rq)
-{
-	const char *child = file_of(rq, "child"), *snapshot = file_of(rq, "snapshot");
-	struct err e = ERR_INIT;
-	struct json_object *o;
-	int n = disk_of(cl, rq);
-	u64 pause_ns;
-
-	if (n < 0)
-		return;
-	if (!child || !snapshot) {
-		refuse(cl, EINVAL, "child and snapshot must be absolute names of files");
-	} else if (devices_disk_branch(cl->c->devices, n, child, snapshot, &pause_ns, &e) < 0) {
-		refuse(cl, e.code, e.msg);
-	} else {
-		o = ok();
-		json_object_object_add(o, "pause_us", json_object_new_int64(pause_ns / 1000));
-		answer(cl, o);
-	}
+	client_answer(cl, client_ok());
 }
 
 static unsigned int number_of(struct json_object *rq, const char *key)
@@ -352,42 +295,50 @@ static void do_resize(struct client *cl, struct json_object *rq)
 	unsigned int cols = number_of(rq, "cols"), rows = number_of(rq, "rows");
 
 	if (!cols || !rows) {
-		refuse(cl, EINVAL, "cols and rows must be from 1 to 10000");
+		client_refuse(cl, EINVAL, "cols and rows must be from 1 to 10000");
 		return;
 	}
 	devices_console_size(cl->c->devices, cols, rows);
-	answer(cl, ok());
+	client_answer(cl, client_ok());
 }
 
 static const struct {
 	const char *name;
-	void (*fn)(struct client *cl, struct json_object *rq);
+	client_fn *fn;
 } commands[] = {
 	{ "info", do_info },	 { "stop", do_stop }, { "kill", do_kill },
 	{ "pause", do_pause },	 { "log", do_log },   { "resume", do_resume },
 	{ "console", do_console }, { "resize", do_resize },
-	{ "balloon", do_balloon }, { "disk", do_disk },
-	{ "snapshot", do_snapshot },
+	{ "balloon", do_balloon },
 };
+
+static client_fn *find(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(name, commands[i].name))
+			return commands[i].fn;
+	return control_disk_find(name);
+}
 
 static void serve_line(struct client *cl, const char *line)
 {
 	struct json_object *rq = json_tokener_parse(line), *cmd;
 	const char *name = NULL;
-	unsigned int i;
+	client_fn *fn = NULL;
 
 	if (rq && json_object_is_type(rq, json_type_object) &&
 	    json_object_object_get_ex(rq, "cmd", &cmd))
 		name = json_object_get_string(cmd);
-	for (i = 0; name && i < ARRAY_SIZE(commands); i++)
-		if (!strcmp(name, commands[i].name))
-			break;
+	if (name)
+		fn = find(name);
 	if (!name)
-		refuse(cl, EINVAL, "a request is an object with a \"cmd\"");
-	else if (i == ARRAY_SIZE(commands))
-		refuse(cl, ENOTSUP, "unknown command");
+		client_refuse(cl, EINVAL, "a request is an object with a \"cmd\"");
+	else if (!fn)
+		client_refuse(cl, ENOTSUP, "unknown command");
 	else
-		commands[i].fn(cl, rq);
+		fn(cl, rq);
 	json_object_put(rq);
 }
 

@@ -7,9 +7,18 @@
  *   {"cmd":"kill"}                   ends the process
  *   {"cmd":"pause"} {"cmd":"resume"}
  *   {"cmd":"resize","cols":C,"rows":R}
+ *   {"cmd":"disks"} answers with "disks", an array of objects: number, file, limits, counts
+ *   {"cmd":"disk-on-error","disk":N,"on_error":NAME} what is done about failures of the host: see block.h
+ *   {"cmd":"disk-throttle","disk":N,"iops":N,"bps":N,"iops_burst":N,"bps_burst":N,"group":NAME}
+ *	all of its limits (left out: none) and, if there, the group that shares them ("": none)
+ *   {"cmd":"disk-attach","spec":SPEC,"dir":DIR} one disk more; answers with "disk", its number. Relative paths count from dir
+ *   {"cmd":"disk-detach","disk":N,"force":BOOL} asks the guest to let go of it, or takes it away
+ *   {"cmd":"disk-insert","disk":N,"spec":SPEC,"dir":DIR} another medium; without a spec none
+ *   {"cmd":"disk-resize","disk":N,"size":BYTES} answers with "pause_us"
  *   {"cmd":"disk","disk":N} answers with "path", the file of that disk
  *   {"cmd":"snapshot","disk":N,"child":FILE,"snapshot":FILE} lets the disk go on in the child, which takes its
- *	name; answers with "pause_us". See lodge_snapshot()
+ *	name; answers with "pause_us". See lodge_snapshot(). With "disks":[{"disk":N,"child":FILE,"snapshot":FILE},...]
+ *	several at one moment
  *   {"cmd":"balloon","memory":BYTES} asks the guest to make do with that much
  *   {"cmd":"log"}                    {"ok":true,"length":N}, then N bytes
  *   {"cmd":"console"}                {"ok":true}, then the console both ways

@@ -13,14 +13,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "block/block.h"
 #include "dev/serial.h"
 #include "virtio/virtio_balloon.h"
-#include "virtio/virtio_blk.h"
 #include "virtio/virtio_console.h"
 #include "virtio/virtio_rng.h"
 #include "vmm/console_merge.h"
 #include "vmm/devices_net.h"
+#include "vmm/disks.h"
 #include "vmm/exec_wire.h"
 
 #define PIECE 1024
@@ -37,10 +36,7 @@ struct devices {
 	size_t left_at, left_len;
 	devices_exec_fn *exec;
 	void *ctx;
-	struct block *block[RUN_DISKS_MAX];
-	struct virtio_dev *disk[RUN_DISKS_MAX];
-	char *path[RUN_DISKS_MAX];
-	unsigned int blocks;
+	struct disks *disks;
 };
 
 /* ---- console ---- */
@@ -149,18 +145,7 @@ static int add_consoles(struct devices *d, struct err *e)
 	return d->console ? 0 : -EIO;
 }
 
-/* ---- disks ---- */
-
-static struct block *open_disk(const char *spec, unsigned int flags, struct err *e)
-{
-	char *why = NULL;
-	struct block *b = block_open(spec, flags, &why);
-
-	if (!b)
-		err_set(e, errno ? errno : EIO, "disk %s: %s", spec, why ? why : "cannot be opened");
-	free(why);
-	return b;
-}
+/* ---- disks and networks ---- */
 
 int devices_check(const struct run_options *o, struct err *e)
 {
@@ -168,11 +153,9 @@ int devices_check(const struct run_options *o, struct err *e)
 	int r;
 
 	for (i = 0; i < o->disks; i++) {
-		struct block *b = open_disk(o->disk[i], BLOCK_O_RDONLY, e);
-
-		if (!b)
-			return -EIO;
-		block_close(b);
+		r = disks_check(o->disk[i], e);
+		if (r < 0)
+			return r;
 	}
 	for (i = 0; i < o->nets; i++) {
 		r = devices_net_check(o->net[i], e);
@@ -182,28 +165,12 @@ int devices_check(const struct run_options *o, struct err *e)
 	return 0;
 }
 
-static int add_disk(struct devices *d, const char *spec, struct err *e)
-{
-	struct virtio_blk_opts opts = { 0 };
-	struct block *b = open_disk(spec, 0, e);
-
-	if (!b)
-		return -EIO;
-	d->path[d->blocks] = realpath(block_path(b), NULL);
-	d->block[d->blocks++] = b;
-	opts.queues = d->o->cpus < 4 ? d->o->cpus : 4;
-	opts.flags = ring_flags(d->o);
-	d->disk[d->blocks - 1] = virtio_blk_create(d->board, b, &opts, e);
-	return d->disk[d->blocks - 1] ? 0 : -EIO;
-}
-
 /* ---- life ---- */
 
 struct devices *devices_create(struct board *board, const struct run_options *o,
 			       devices_exec_fn *exec, void *ctx, struct err *e)
 {
 	struct devices *d = calloc(1, sizeof(*d));
-	unsigned int i;
 	int r;
 
 	if (!d) {
@@ -217,8 +184,10 @@ struct devices *devices_create(struct board *board, const struct run_options *o,
 	merge_init(&d->merge);
 	d->want_hvc = !strcmp(o->console, "hvc0");
 	r = add_consoles(d, e);
-	for (i = 0; i < o->disks && !r; i++)
-		r = add_disk(d, o->disk[i], e);
+	if (!r) {
+		d->disks = disks_create(board, o, e);
+		r = d->disks ? 0 : -EIO;
+	}
 	if (!r)
 		r = devices_net_create(board, o, e);
 	if (!r && !virtio_rng_create(board, ring_flags(o), e))
@@ -236,16 +205,11 @@ struct devices *devices_create(struct board *board, const struct run_options *o,
 
 void devices_destroy(struct devices *d)
 {
-	unsigned int i;
-
 	if (!d)
 		return;
 	serial_destroy(d->com1);
 	serial_destroy(d->com2);
-	for (i = 0; i < d->blocks; i++)
-		block_close(d->block[i]);
-	for (i = 0; i < d->blocks; i++)
-		free(d->path[i]);
+	disks_destroy(d->disks);
 	merge_fini(&d->merge);
 	free(d);
 }
@@ -258,6 +222,7 @@ void devices_set_console(struct devices *d, struct console *con)
 void devices_reset(struct devices *d)
 {
 	merge_reset(&d->merge);
+	disks_reset(d->disks);
 	d->left_at = d->left_len = 0;
 	serial_reset(d->com1);
 	if (d->com2)
@@ -291,20 +256,9 @@ struct virtio_dev *devices_balloon(struct devices *d)
 	return d->balloon;
 }
 
-unsigned int devices_disks(const struct devices *d)
+struct disks *devices_disks(struct devices *d)
 {
-	return d->blocks;
-}
-
-const char *devices_disk_path(const struct devices *d, unsigned int n)
-{
-	return d->path[n] ? d->path[n] : block_path(d->block[n]);
-}
-
-int devices_disk_branch(struct devices *d, unsigned int n, const char *child, const char *snapshot, u64 *pause_ns,
-			struct err *e)
-{
-	return virtio_blk_branch(d->disk[n], child, snapshot, pause_ns, e);
+	return d->disks;
 }
 
 void devices_input_ready(struct devices *d)

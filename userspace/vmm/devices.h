@@ -10,6 +10,7 @@
 #include "vmm/run.h"
 
 struct devices;
+struct disks;
 struct virtio_dev;
 
 /*
@@ -35,12 +36,8 @@ void devices_console_size(struct devices *d, unsigned int cols, unsigned int row
 void devices_console_drained(struct devices *d);
 /* The balloon, for the calls of virtio/virtio_balloon.h. */
 struct virtio_dev *devices_balloon(struct devices *d);
-unsigned int devices_disks(const struct devices *d);
-/* The file of disk n, below devices_disks(), absolute. */
-const char *devices_disk_path(const struct devices *d, unsigned int n);
-/* virtio_blk_branch() on disk n. 0 or -errno. Main thread. */
-int devices_disk_branch(struct devices *d, unsigned int n, const char *child, const char *snapshot, u64 *pause_ns,
-			struct err *e);
+/* The disks, for the calls of vmm/disks.h. */
+struct disks *devices_disks(struct devices *d);
 /* Whoever has input shall offer it again. Any thread. */
 void devices_input_ready(struct devices *d);
 void devices_exec_drained(struct devices *d);

@@ -104,12 +104,15 @@ static int build_board(struct machine *m, struct loop *loop, struct err *e)
 {
 	int r;
 
-	m->board = (struct board){ m->kvm, &m->mem, &m->pio, &m->mmio, &m->irq, &m->pci, loop };
+	m->board = (struct board){ m->kvm, &m->mem, &m->pio, &m->mmio, &m->irq, &m->pci, loop, NULL };
 	if (bus_init(&m->pio, "pio") || bus_init(&m->mmio, "mmio") || irq_init(&m->irq, m->kvm))
 		return err_set(e, ENOMEM, "cannot build the board");
 	r = pci_bus_init(&m->pci, m->kvm, &m->pio, &m->mmio, &m->irq, e);
 	if (r < 0)
 		return r;
+	m->board.hotplug = hotplug_create(&m->pio, &m->irq, &m->pci, loop, e);
+	if (!m->board.hotplug)
+		return -EIO;
 	m->power = power_create(&m->board, on_power_event, m, e);
 	if (!m->power)
 		return -EIO;
@@ -180,6 +183,7 @@ void machine_destroy(struct machine *m)
 		pci_bus_unmap(&m->pci);
 		pci_bus_fini(&m->pci);
 	}
+	hotplug_destroy(m->board.hotplug);
 	power_destroy(m->power);
 	rtc_destroy(m->rtc);
 	close_vcpus(m);
@@ -296,6 +300,7 @@ int machine_reset(struct machine *m, struct err *e)
 	if (r < 0)
 		return r;
 	irq_reset(&m->irq);
+	hotplug_reset(m->board.hotplug);
 	power_reset(m->power);
 	rtc_reset(m->rtc);
 	r = pci_bus_reset(&m->pci, e);

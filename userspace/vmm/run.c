@@ -23,6 +23,7 @@
 #include "vmm/console.h"
 #include "vmm/control.h"
 #include "vmm/devices.h"
+#include "vmm/disks.h"
 #include "vmm/exec.h"
 #include "vmm/machine.h"
 #include "vmm/plan.h"
@@ -47,6 +48,7 @@ struct run {
 	struct loop_timer timeout, drain;
 	unsigned int drains;
 	bool panicking;		/* console said so; read on the main thread */
+	bool was_running;	/* before a disk made it stand still */
 	int code;
 	bool decided;
 };
@@ -159,6 +161,31 @@ static void unblock(void *ctx, bool on)
 	if (r->exec)
 		exec_abort(r->exec, on);
 }
+
+/* A disk holds what failed on the host: the guest waits with it. */
+static void on_disk_stop(void *ctx, const char *why)
+{
+	struct run *r = ctx;
+
+	machine_pause(r->machine);
+	log_error("guest %s is paused: %s; try: mend that, then lodge resume %s", r->o->name, why, r->o->name);
+}
+
+static void disk_quiesce(void *ctx, bool on)
+{
+	struct run *r = ctx;
+	struct err e = ERR_INIT;
+
+	if (on) {
+		r->was_running = machine_state(r->machine) == MACHINE_RUNNING;
+		machine_pause(r->machine);
+	} else if (r->was_running && machine_start(r->machine, &e) < 0) {
+		log_error("guest %s cannot go on: %s", r->o->name, e.msg);
+		finish(r, LODGE_EXIT_FAILURE);
+	}
+}
+
+static const struct disks_ops disk_ops = { on_disk_stop, disk_quiesce };
 
 static void on_timeout(void *ctx)
 {
@@ -364,6 +391,7 @@ static int prepare_machine(struct run *r, struct err *e)
 	r->devices = devices_create(machine_board(r->machine), o, exec_output, r->exec, e);
 	if (!r->devices)
 		return -EIO;
+	disks_set_ops(devices_disks(r->devices), &disk_ops, r);
 	if (r->exec && exec_connect(r->exec, r->devices, r->loop, e) < 0)
 		return -EIO;
 	return machine_load(r->machine, e);

@@ -44,7 +44,7 @@ static const struct opt run_opts[] = {
 	  "hvc0 ttyS0" },
 	{ 'c', "cpus", "N", "virtual CPUs (default 1)" },
 	{ OPT_DEVICE, "device", "PATH", "hypervisor (default /dev/lodge; /dev/kvm works too)" },
-	{ OPT_DISK, "disk", "SPEC", "PATH[,format=raw|vhd][,readonly=on]; may be repeated" },
+	{ OPT_DISK, "disk", "SPEC", "PATH[,format=raw|vhd][,readonly=on][,error=stop]...; may be repeated" },
 	{ OPT_DRY_RUN, "dry-run", NULL, "check everything, print what would be run, and stop" },
 	{ 'h', "help", NULL, "this text" },
 	{ 'i', "initrd", "FILE", "initial RAM disk" },

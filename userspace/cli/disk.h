@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The parts of `lodge disk`. */
+#ifndef CLI_DISK_H
+#define CLI_DISK_H
+
+/* The number of a disk; 0, or 2 after a message. */
+int disk_number(const char *word, unsigned int *disk);
+
+#endif
