@@ -54,8 +54,9 @@ struct lodge_sharing {
 	uint64_t saved;			/* its part of what the group saves */
 	uint64_t breaks;		/* shared pages that it wrote to, and so got its own of */
 	uint64_t breaks_waited;		/* of these, those that had to wait for memory */
-	uint64_t blocks_mapped;		/* disk blocks that needed no read, for the group had them */
-	uint64_t blocks_offered;	/* and those that this guest was the first to read */
+	uint64_t unread;		/* what it read from its disks without a disk being asked, for the group had it */
+	uint64_t refused_busy;		/* pages that could not be shared: something else used them, */
+	uint64_t refused_low;		/* or there was no memory to spare for their breaks */
 	uint64_t scanned;		/* pages found equal by their content */
 	uint64_t group_frames;		/* memory that holds what the group shares */
 	uint64_t group_users;		/* what it would take without sharing */

@@ -13,7 +13,7 @@
  * offsets of registers that exist, descriptors one after the other.
  *
  * LINK: userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
- * LINK: userspace/virtio/virtio_pci.c userspace/virtio/virtio_blk.c userspace/virtio/blk_request.c userspace/virtio/virtio_rng.c userspace/virtio/virtio_net.c
+ * LINK: userspace/virtio/virtio_pci.c userspace/virtio/virtio_blk.c userspace/virtio/blk_request.c userspace/virtio/blk_share.c userspace/board/share.c userspace/virtio/virtio_rng.c userspace/virtio/virtio_net.c
  * LINK: userspace/virtio/virtio_balloon.c userspace/virtio/virtio_console.c
  * LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/irq.c
  * LINK: userspace/board/mem.c userspace/dev/serial.c userspace/dev/rtc.c userspace/dev/power.c

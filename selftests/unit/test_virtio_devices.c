@@ -3,7 +3,7 @@
  * test_virtio_devices.c: transport, disk, console, entropy and balloon as a guest's driver sees them.
  *
  * LINK: userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
- * LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_blk.c userspace/virtio/blk_request.c userspace/virtio/virtio_rng.c
+ * LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_blk.c userspace/virtio/blk_request.c userspace/virtio/blk_share.c userspace/board/share.c userspace/virtio/virtio_rng.c
  * LINK: userspace/virtio/virtio_balloon.c userspace/virtio/virtio_console.c
  * LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/irq.c userspace/board/mem.c
  * LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c userspace/common/thread.c userspace/block/throttle.c

@@ -305,6 +305,7 @@ void block_queue_submit(struct block_queue *q, struct block_req *req)
 	v->length = req->length;
 	v->iov = req->iov;
 	v->iovcnt = req->iovcnt;
+	v->from = req->op == BLOCK_READ ? req->from : NULL;
 	v->opaque = req;
 	v->flags = req->flags & BLOCK_F_UNMAP ? VHD_F_UNMAP : 0;
 	v->done = req->op == BLOCK_FLUSH || req->op == BLOCK_DISCARD ? flushed : transferred;
@@ -315,6 +316,20 @@ void block_queue_submit(struct block_queue *q, struct block_req *req)
 	if (q->block->spec.nodiscard)
 		v->flags = 0;
 	vhd_submit(q->vhd, v);
+}
+
+bool block_locate(struct block_queue *q, struct block_req *req)
+{
+	req->queue = q;
+	req->vhd = (struct vhd_request){
+		.op = VHD_LOCATE, .offset = req->offset, .length = req->length, .done = flushed, .opaque = req,
+	};
+	return vhd_locate(q->vhd, &req->vhd);
+}
+
+const struct vhd_found *block_found(const struct block_req *req)
+{
+	return &req->vhd.found;
 }
 
 void block_queue_kick(struct block_queue *q)

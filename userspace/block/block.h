@@ -57,6 +57,7 @@ struct block_req {
 	int iovcnt;
 	void (*done)(struct block_req *req, int error);	/* 0 or -errno */
 	void *opaque;
+	struct vhd *from;		/* READ: what block_found() told; NULL: the disk as it is */
 
 	/* The block layer's. */
 	struct block_queue *queue;
@@ -156,6 +157,13 @@ void block_queue_destroy(struct block_queue *q);
  * Requests may be held back until block_queue_kick().
  */
 void block_queue_submit(struct block_queue *q, struct block_req *req);
+
+/*
+ * Asks which unchanging image, below the disk, shows the first part of [offset, offset + length): vhd_locate(), whose rules on
+ * the life of the answer hold. True: block_found() has the answer at once; else done() tells when it has.
+ */
+bool block_locate(struct block_queue *q, struct block_req *req);
+const struct vhd_found *block_found(const struct block_req *req);
 
 /* Sends what was held back to the kernel in one system call. */
 void block_queue_kick(struct block_queue *q);

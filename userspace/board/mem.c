@@ -66,7 +66,7 @@ int mem_init(struct guest_mem *mem, u64 size, struct err *e)
 int mem_init_shared(struct guest_mem *mem, u64 size, int dev, u64 group, struct err *e)
 {
 	struct lodge_guest_file file = { .size = size, .group = group, .flags = LODGE_GUEST_FILE_SHARE };
-	int has = ioctl(dev, KVM_CHECK_EXTENSION, LODGE_CAP_GUEST_FILE), fd;
+	int has = ioctl(dev, KVM_CHECK_EXTENSION, LODGE_CAP_GUEST_FILE), fd, r;
 
 	memset(mem, 0, sizeof(*mem));
 	mem->file = -1;
@@ -76,7 +76,10 @@ int mem_init_shared(struct guest_mem *mem, u64 size, int dev, u64 group, struct 
 	if (fd < 0)
 		return err_set(e, errno, "cannot make a guest-memory file of %llu MiB: %s",
 			       (unsigned long long)(size / MIB), strerror(errno));
-	return map_regions(mem, size, fd, e);
+	r = map_regions(mem, size, fd, e);
+	mem->dev = dev;
+	mem->group = group;
+	return r;
 }
 
 void mem_fini(struct guest_mem *mem)

@@ -38,6 +38,8 @@ struct guest_mem {
 	struct mem_region region[MEM_REGIONS];
 	u64 size;		/* sum of the regions */
 	unsigned long *dirty;	/* one bit per 4 KiB page of RAM, region after region; or NULL */
+	int dev;		/* with a file: the hypervisor's node, the caller's, */
+	u64 group;		/* and the trust group */
 	int file;		/* the guest-memory file, or -1; its offset 0 is the first region's start */
 };
 

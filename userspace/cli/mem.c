@@ -108,9 +108,10 @@ static void print_json(const struct sample *now)
 		       "\"breaks_waited\": %llu, ",
 		       (unsigned long long)s->private_bytes, (unsigned long long)s->shared, (unsigned long long)s->saved,
 		       (unsigned long long)s->swapped, (unsigned long long)s->breaks, (unsigned long long)s->breaks_waited);
-		printf("\"blocks_mapped\": %llu, \"blocks_offered\": %llu, \"scanned\": %llu, \"group_frames\": %llu, "
+		printf("\"unread\": %llu, \"refused_busy\": %llu, \"refused_low\": %llu, \"scanned\": %llu, \"group_frames\": %llu, "
 		       "\"group_users\": %llu, \"reserve\": %llu, \"reserve_wanted\": %llu } }",
-		       (unsigned long long)s->blocks_mapped, (unsigned long long)s->blocks_offered, (unsigned long long)s->scanned,
+		       (unsigned long long)s->unread, (unsigned long long)s->refused_busy, (unsigned long long)s->refused_low,
+		       (unsigned long long)s->scanned,
 		       (unsigned long long)s->group_frames, (unsigned long long)s->group_users, (unsigned long long)s->reserve,
 		       (unsigned long long)s->reserve_wanted);
 	}

@@ -44,8 +44,9 @@ static void sharing_of(struct json_object *guest, struct lodge_sharing *s)
 	s->saved = client_number(o, "saved");
 	s->breaks = client_number(o, "breaks");
 	s->breaks_waited = client_number(o, "breaks_waited");
-	s->blocks_mapped = client_number(o, "mapped");
-	s->blocks_offered = client_number(o, "offered");
+	s->unread = client_number(o, "unread");
+	s->refused_busy = client_number(o, "refused_busy");
+	s->refused_low = client_number(o, "refused_low");
 	s->scanned = client_number(o, "scanned");
 	s->group_frames = client_number(o, "group_frames");
 	s->group_users = client_number(o, "group_users");

@@ -11,6 +11,7 @@
 
 #include <linux/virtio_blk.h>
 
+#include "virtio/blk_share.h"
 #include "virtio/iothread.h"
 #include "virtio/virtio_blk.h"
 
@@ -42,6 +43,7 @@ struct blk_queue {
 	struct virtio_blk *disk;
 	struct virtio_queue *vq;
 	struct block_queue *block;
+	struct blk_share *share;	/* NULL: the guest's memory is its own */
 	struct loop_source source;
 	struct iothread io;
 	struct blk_req *pool;

@@ -126,7 +126,10 @@ static void req_submit(struct blk_req *req)
 	req->block.done = req_done;
 	req->block.opaque = req;
 	q->submitted = true;
-	block_queue_submit(q->block, &req->block);
+	if (q->share && req->block.op == BLOCK_READ)
+		blk_share_read(q->share, &req->block, &q->stats.shared_bytes);
+	else
+		block_queue_submit(q->block, &req->block);
 }
 
 static u64 now_ns(void)

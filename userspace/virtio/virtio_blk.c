@@ -102,6 +102,11 @@ static int queue_init(struct virtio_blk *disk, unsigned int i, u16 size, struct 
 	if (!q->block)
 		return err_set(e, errno, "disk %s: cannot make an I/O queue: %s", block_path(disk->block),
 			       strerror(errno));
+	if (share_possible(disk->dev.mem)) {
+		q->share = blk_share_create(disk->dev.mem, q->block, &share_module, &q->submitted, e);
+		if (!q->share)
+			return -ENOMEM;
+	}
 	r = iothread_init(&q->io, e);
 	if (r < 0)
 		return r;
@@ -152,6 +157,7 @@ static void blk_destroy(struct virtio_dev *dev)
 		iothread_stop(&disk->queue[i].io);
 		loop_timer_fini(disk->queue[i].io.loop, &disk->queue[i].timer);
 		iothread_fini(&disk->queue[i].io);
+		blk_share_destroy(disk->queue[i].share);
 		block_queue_destroy(disk->queue[i].block);
 		free(disk->queue[i].pool);
 	}
@@ -478,6 +484,7 @@ void virtio_blk_stats(struct virtio_dev *dev, struct virtio_blk_stats *stats)
 		stats->ignored += q->stats.ignored;
 		stats->throttled += q->stats.throttled;
 		stats->read_bytes += q->stats.read_bytes;
+		stats->shared_bytes += q->stats.shared_bytes;
 		stats->written_bytes += q->stats.written_bytes;
 		pthread_mutex_unlock(&q->vq->lock);
 	}

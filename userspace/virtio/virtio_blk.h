@@ -19,6 +19,7 @@ struct virtio_blk_opts {
 struct virtio_blk_stats {
 	u64 reads, writes, flushes, discards, errors;
 	u64 read_bytes, written_bytes;
+	u64 shared_bytes;		/* of those read: what other guests had, so that no disk was asked */
 	u64 ignored;			/* failures that the guest was not told of */
 	u64 throttled;			/* requests that did not start at once */
 };

@@ -151,8 +151,9 @@ static void add_shared(struct control *c, struct json_object *o)
 	json_object_object_add(s, "saved", json_object_new_int64(st.saved_pages * PAGE));
 	json_object_object_add(s, "breaks", json_object_new_int64(st.breaks));
 	json_object_object_add(s, "breaks_waited", json_object_new_int64(st.breaks_waited));
-	json_object_object_add(s, "mapped", json_object_new_int64(st.mapped));
-	json_object_object_add(s, "offered", json_object_new_int64(st.offered));
+	json_object_object_add(s, "unread", json_object_new_int64(disks_unread(devices_disks(c->devices))));
+	json_object_object_add(s, "refused_busy", json_object_new_int64(st.refused_busy));
+	json_object_object_add(s, "refused_low", json_object_new_int64(st.refused_low));
 	json_object_object_add(s, "scanned", json_object_new_int64(st.scanned));
 	json_object_object_add(s, "group_frames", json_object_new_int64(st.group_frames * PAGE));
 	json_object_object_add(s, "group_users", json_object_new_int64(st.group_users * PAGE));

@@ -438,6 +438,20 @@ void disks_info(struct disks *d, unsigned int n, struct disk_info *info)
 	virtio_blk_stats(k->dev, &info->stats);
 }
 
+u64 disks_unread(const struct disks *d)
+{
+	struct virtio_blk_stats st;
+	u64 sum = 0;
+
+	for (unsigned int i = 0; i < RUN_DISKS_MAX; i++) {
+		if (!disks_has(d, i))
+			continue;
+		virtio_blk_stats(d->disk[i].dev, &st);
+		sum += st.shared_bytes;
+	}
+	return sum;
+}
+
 int disks_branch(struct disks *d, const struct disks_branch *list, unsigned int count, u64 *pause_ns, struct err *e)
 {
 	struct virtio_blk_branch b[RUN_DISKS_MAX];

@@ -54,6 +54,9 @@ bool disks_has(const struct disks *d, unsigned int n);
 const char *disks_path(const struct disks *d, unsigned int n);
 void disks_info(struct disks *d, unsigned int n, struct disk_info *info);
 
+/* Bytes read from all of them that other guests had in memory. */
+u64 disks_unread(const struct disks *d);
+
 /* Whether a disk holds a failed request; why[] says which. */
 bool disks_stopped(struct disks *d, char *why, size_t room);
 void disks_retry(struct disks *d);
