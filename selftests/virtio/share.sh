@@ -23,7 +23,7 @@ start() # start NAME OPTION...
 	lodge run --name "$name" --device "$node" --quiet --no-stdin --mem 96M -k vmlinuz -i virtio-initrd --net none \
 		--append "quiet no_timer_check panic=-1 rdinit=/virtio-init run=cached,$name" --disk "/scratch/$name.vhd" "$@" \
 		>>"out.$name" 2>&1 </dev/null &
-	eval "pid_$name=$!"
+	pid=$!
 }
 
 said() # said NAME KEY: the newest
@@ -43,7 +43,7 @@ comes() # comes NAME KEY: it has been said
 
 number() # number NAME KEY: of what sharing did for the guest, in lodge mem
 {
-	lodge mem --json "$1" | tr ',{}' '\n\n\n' | sed -n "s/^ *\"$2\": //p" | head -n 1
+	lodge mem --json "$1" | tr ',{}' '\n' | sed -n "s/^ *\"$2\": //p" | head -n 1
 }
 
 at_least() # at_least TEXT NUMBER LEAST
@@ -53,6 +53,7 @@ at_least() # at_least TEXT NUMBER LEAST
 }
 
 start one --share user
+first=$pid
 comes one read
 [ "$(said one read)" = "$gold" ]
 result $? "the first guest reads the image" "$(tail -n 2 out.one)"
@@ -80,8 +81,8 @@ on_disk() # on_disk NAME: what the guest had is what its disk has
 	result $? "guest $1 had what its disk has" "$(said "$1" again), the disk $sum"
 }
 
-kill -9 "$pid_one"
-wait "$pid_one" 2>/dev/null
+kill -9 "$first"
+wait "$first" 2>/dev/null
 sleep 1
 before=$(said two again)
 : >out.two
