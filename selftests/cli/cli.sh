@@ -89,13 +89,17 @@ commands()
 	"$lodge" $1 --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'
 }
 
-# Every command, a line each.
+# all_commands [GROUP]: every command below it, a line each.
 all_commands()
 {
-	for c in $(commands ""); do
-		subs=$("$lodge" "$c" --help | grep -q '^Commands:' && commands "$c")
-		[ -n "$subs" ] || echo "$c"
-		for s in $subs; do echo "$c $s"; done
+	for word in $(commands "$1"); do
+		set -- "$1" "${1:+$1 }$word"
+		# shellcheck disable=SC2086
+		if "$lodge" $2 --help | grep -q '^Commands:'; then
+			(all_commands "$2")
+		else
+			echo "$2"
+		fi
 	done
 }
 
@@ -110,8 +114,8 @@ complete_word()
 		printf "%s\n" "${COMPREPLY[@]}"' - "$@"
 }
 
-all_commands >"$work/all"
-[ "$(wc -l <"$work/all")" -ge 14 ] && grep -q '^img create$' "$work/all"
+all_commands "" >"$work/all"
+[ "$(wc -l <"$work/all")" -ge 14 ] && grep -q '^img key show$' "$work/all"
 result $? "there are commands to look at" "$(cat "$work/all")"
 while read -r c; do
 	# shellcheck disable=SC2086
