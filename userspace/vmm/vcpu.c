@@ -222,20 +222,37 @@ static void state_text(struct vcpu *v, char *buf, size_t room)
 		 s.idt.base, s.idt.limit);
 }
 
+/* The instruction that could not be emulated, and, from our own module, why it was to be. */
+static void insn_text(const struct kvm_run *run, char *buf, size_t room)
+{
+	size_t n = 0;
+	unsigned int i;
+
+	buf[0] = 0;
+	if (run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION || run->internal.ndata < 3 ||
+	    !(run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES))
+		return;
+	for (i = 0; i < run->emulation_failure.insn_size && i < sizeof(run->emulation_failure.insn_bytes); i++)
+		n += snprintf(buf + n, room - n, "%s%02x", i ? " " : ", instruction ", run->emulation_failure.insn_bytes[i]);
+	if (run->internal.ndata == 5)
+		snprintf(buf + n, room - n, ", exit %llu at %#llx", run->internal.data[3], run->internal.data[4]);
+}
+
 static void fail_text(struct vcpu *v, char *buf, size_t room)
 {
 	struct kvm_run *run = v->run;
-	char state[VCPU_WHY_MAX - 80];
+	char state[VCPU_WHY_MAX - 240], insn[128];
 
 	state_text(v, state, sizeof(state));
-	if (run->exit_reason == KVM_EXIT_FAIL_ENTRY)
+	if (run->exit_reason == KVM_EXIT_FAIL_ENTRY) {
 		snprintf(buf, room, "the CPU refused the guest's state (reason %#llx): %s",
 			 run->fail_entry.hardware_entry_failure_reason, state);
-	else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
-		snprintf(buf, room, "the hypervisor gave up (suberror %u): %s",
-			 run->internal.suberror, state);
-	else
+	} else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR) {
+		insn_text(run, insn, sizeof(insn));
+		snprintf(buf, room, "the hypervisor gave up (suberror %u%s): %s", run->internal.suberror, insn, state);
+	} else {
 		snprintf(buf, room, "unexpected exit %u: %s", run->exit_reason, state);
+	}
 }
 
 static void vcpu_event_set(struct vcpu *v, enum vcpu_event ev, const char *why)

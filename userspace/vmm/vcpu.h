@@ -21,7 +21,7 @@ enum vcpu_event {
 	VCPU_FAILED,		/* the hypervisor cannot go on; the text says why */
 };
 
-#define VCPU_WHY_MAX	400	/* an event's text, with its end */
+#define VCPU_WHY_MAX	560	/* an event's text, with its end */
 
 typedef void vcpu_event_fn(void *ctx, enum vcpu_event ev, const char *why);
 
