@@ -188,6 +188,7 @@ START_TEST(the_map_follows_a_live_snapshot)
 	char snapshot[64], fresh[64];
 	struct vhd *v, *child;
 	struct vhd_queue *q;
+	struct vhd_branch b = { .disk = disk, .snapshot = snapshot, .q = &q, .n = 1 };
 	struct vhd_error err;
 
 	make();
@@ -201,7 +202,10 @@ START_TEST(the_map_follows_a_live_snapshot)
 	p.parent = snapshot;
 	ck_assert_msg(!vhd_create(fresh, &p, &err), "%s", err.text);
 	ck_assert_msg(!vhd_open(fresh, VHD_O_OWN, &child, &err), "%s", err.text);
-	ck_assert_msg(!vhd_branch(v, child, disk, snapshot, &q, 1, &err), "%s", err.text);
+	b.v = v;
+	b.child = child;
+	ck_assert_msg(!vhd_branch_prepare(&b, 1, &err) && !vhd_branch_switch(&b, 1, &err) && !vhd_branch_finish(&b, 1, &err), "%s",
+		      err.text);
 	ck_assert_int_eq(vhd_pwrite(q, buf, 512, 5 * VHD_TRACK_GRANULE), 0);
 	vhd_queue_destroy(q);
 	ck_assert_int_eq(vhd_close(child), 0);

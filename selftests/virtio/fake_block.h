@@ -188,6 +188,18 @@ int block_queue_poll(struct block_queue *q)
 }
 
 /* Not things of this disk's. */
+bool block_locate(struct block_queue *q, struct block_req *req)
+{
+	(void)q;
+	req->vhd.found = (struct vhd_found){ .length = req->length };
+	return true;
+}
+
+const struct vhd_found *block_found(const struct block_req *req)
+{
+	return &req->vhd.found;
+}
+
 int block_exchange(struct block *b, struct block *next, struct block_queue *const *q, unsigned int n, char **err)
 {
 	(void)b;
