@@ -8,7 +8,7 @@
  *
  * Input: a byte of options, then what the client sends; and the same again as an answer.
  *
- * LINK: userspace/vmm/control.c userspace/liblodge/client.c userspace/common/err.c
+ * LINK: userspace/vmm/control.c userspace/vmm/control_disk.c userspace/block/spec.c userspace/liblodge/client.c userspace/common/err.c
  * LINK: userspace/common/log.c userspace/common/loop.c userspace/common/rundir.c userspace/common/size.c
  * LIBS: -ljson-c
  */
@@ -21,10 +21,12 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <uapi/lodge.h>
 
 #include "liblodge/client.h"
 #include "virtio/virtio_balloon.h"
 #include "vmm/control.h"
+#include "vmm/disks.h"
 
 #define MEM (256 * MIB)
 
@@ -112,28 +114,130 @@ bool virtio_dev_live(const struct virtio_dev *dev)
 	return true;
 }
 
-unsigned int devices_disks(const struct devices *d)
+struct disks *devices_disks(struct devices *d)
 {
-	(void)d;
-	return 2;
+	return (struct disks *)d;
 }
 
-const char *devices_disk_path(const struct devices *d, unsigned int n)
+struct board *machine_board(struct machine *m)
+{
+	static struct guest_mem mem;
+	static struct board board = { .mem = &mem };
+
+	(void)m;
+	return &board;
+}
+
+int mem_file_stats(const struct guest_mem *mem, struct lodge_guest_file_stats *stats)
+{
+	(void)mem;
+	memset(stats, 0xff, sizeof(*stats));
+	return 0;
+}
+
+u64 disks_unread(const struct disks *d)
 {
 	(void)d;
+	return 4096;
+}
+
+bool disks_has(const struct disks *d, unsigned int n)
+{
+	(void)d;
+	return n < 2;
+}
+
+static void disk_checked(unsigned int n)
+{
 	if (n > 1)
 		abort();
+}
+
+const char *disks_path(const struct disks *d, unsigned int n)
+{
+	(void)d;
+	disk_checked(n);
 	return n ? "/var/lib/\"quoted\"" : "/a";
 }
 
-int devices_disk_branch(struct devices *d, unsigned int n, const char *child, const char *snapshot, u64 *pause_ns,
-			struct err *e)
+void disks_info(struct disks *d, unsigned int n, struct disk_info *info)
+{
+	*info = (struct disk_info){ .path = disks_path(d, n), .format = "raw", .group = n ? "\"" : "" };
+}
+
+bool disks_stopped(struct disks *d, char *why, size_t room)
 {
 	(void)d;
-	if (n > 1 || child[0] != '/' || snapshot[0] != '/' || strlen(child) > 4095 || strlen(snapshot) > 4095)
+	snprintf(why, room, "\"no\"");
+	return true;
+}
+
+void disks_retry(struct disks *d)
+{
+	(void)d;
+}
+
+void disks_set_on_error(struct disks *d, unsigned int n, enum block_on_error on_error)
+{
+	(void)d;
+	disk_checked(n);
+	if (on_error > BLOCK_ERROR_IGNORE)
 		abort();
+}
+
+int disks_set_limits(struct disks *d, unsigned int n, const struct throttle_limits *limits, const char *group, struct err *e)
+{
+	(void)d;
+	(void)limits;
+	(void)group;
+	disk_checked(n);
+	return n ? err_set(e, EIO, "\"no\"") : 0;
+}
+
+int disks_attach(struct disks *d, const char *dir, const char *spec, unsigned int *n, struct err *e)
+{
+	(void)d;
+	if (dir[0] != '/' || !spec)
+		abort();
+	*n = 1;
+	return spec[0] == 'a' ? 0 : err_set(e, EIO, "\"no\"");
+}
+
+int disks_detach(struct disks *d, unsigned int n, bool force, struct err *e)
+{
+	(void)d;
+	disk_checked(n);
+	return force ? 0 : err_set(e, EIO, "\"no\"");
+}
+
+int disks_insert(struct disks *d, unsigned int n, const char *dir, const char *spec, struct err *e)
+{
+	disk_checked(n);
+	return spec ? disks_attach(d, dir, spec, &n, e) : 0;
+}
+
+int disks_grow(struct disks *d, unsigned int n, u64 size, u64 *pause_ns, struct err *e)
+{
+	(void)d;
+	(void)size;
+	disk_checked(n);
 	*pause_ns = 5;
 	return n ? err_set(e, EIO, "\"no\"") : 0;
+}
+
+int disks_branch(struct disks *d, const struct disks_branch *list, unsigned int count, u64 *pause_ns, struct err *e)
+{
+	(void)d;
+	if (!count || count > RUN_DISKS_MAX)
+		abort();
+	for (unsigned int i = 0; i < count; i++) {
+		disk_checked(list[i].n);
+		if (list[i].child[0] != '/' || list[i].snapshot[0] != '/' || strlen(list[i].child) > 4095 ||
+		    strlen(list[i].snapshot) > 4095)
+			abort();
+	}
+	*pause_ns = 5;
+	return list[0].n ? err_set(e, EIO, "\"no\"") : 0;
 }
 
 static void kill_guest(void *ctx)

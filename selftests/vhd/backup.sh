@@ -57,11 +57,16 @@ killed() {
 	nbdkit -f -U sock -P pid "$plugin" d.vhd &
 	local p=$!
 	for _ in $(seq 50); do [ -e pid ] && break; sleep 0.1; done
-	qemu-io -f raw -c 'write -P 0x42 9M 128K' -c flush -c 'sleep 100' 'nbd+unix:///?socket=sock' >/dev/null &&
-		qemu-io -f raw -c 'write -P 0x42 9M 128K' a.raw >/dev/null
-	kill -9 $p
-	wait $p 2>/dev/null
-	rm -f sock pid
+	# Its client is still there, else it closes the image. The read tells that the flush is over.
+	stdbuf -oL qemu-io -f raw -c 'write -P 0x42 9M 128K' -c flush -c 'read 0 512' -c 'sleep 60000' 'nbd+unix:///?socket=sock' >did &
+	local client=$!
+	for _ in $(seq 300); do grep -q '^read' did && break; sleep 0.1; done
+	grep -q '^read' did && qemu-io -f raw -c 'write -P 0x42 9M 128K' a.raw >/dev/null
+	local written=$?
+	kill -9 $p $client
+	wait $p $client 2>/dev/null
+	rm -f sock pid did
+	return $written
 }
 ok "and by one that is killed" killed
 ok "a backup reads all of it then" json 'not d["by_map"] and d["read"] == 24 << 20 and d["written"] <= 512 << 10' \

@@ -4,7 +4,7 @@
 # become larger, while the guest writes and flushes all the time.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
 # NODES: kvm lodge
-# TIMEOUT: 300
+# TIMEOUT: 500
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
 scratch 300
@@ -74,9 +74,6 @@ while [ $k -lt 3 ]; do
 done
 [ $k = 3 ]
 result $? "it comes and goes several times" "$k times; $(tail -n 2 out)"
-lodge disk attach plug raw:/scratch/one >/dev/null && within 30 seen 'vda=131072 vdb=0 vdc=0 vdd=6144' &&
-	lodge disk detach --force plug 3 && within 30 seen 'vda=131072 vdb=0 vdc=0'
-result $? "it can be taken away without asking" "$(tail -n 2 out)"
 
 lodge disk resize --json plug 0 128M >made 2>&1
 result $? "a disk becomes larger" "$(cat made)"
@@ -94,6 +91,13 @@ last=$(told)
 grep -q 'guest: failed' out
 [ $? = 1 ]
 result $? "and no write of its has failed"
+# Last, for Linux 6.1 waits for ever for the reset of a device that is not there any more, and takes no others then.
+lodge disk detach --force plug 3 && ! lodge disk list plug | grep -q /scratch/one
+result $? "a disk can be taken away without asking" "$(lodge disk list plug)"
+last=$(told)
+reaches $((last + 5))
+result $? "and the guest goes on with the others" "$(tail -n 2 out)"
+last=$(told)
 lodge kill plug
 wait $pid
 lodge img check --bitmaps /scratch/disk.vhd >checked 2>&1
