@@ -5,7 +5,7 @@
 # it is told nothing. Its process survives all of it.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
 # NODES: kvm lodge
-# TIMEOUT: 300
+# TIMEOUT: 600
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
 scratch 40

@@ -5,7 +5,7 @@
 # guest goes on, and after the last one is killed its disk has all the rest.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
 # NODES: kvm lodge
-# TIMEOUT: 300
+# TIMEOUT: 600
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
 scratch 300

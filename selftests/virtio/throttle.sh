@@ -4,7 +4,7 @@
 # at once, and those of their group together.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
 # NODES: kvm lodge
-# TIMEOUT: 300
+# TIMEOUT: 600
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
 scratch 20
