@@ -45,18 +45,19 @@ between()
 start paced pace,vda,vdb --disk raw:/scratch/a,iops=20 --disk raw:/scratch/b,iops=10,iops-burst=1
 within 60 begun
 result $? "the guest reads" "$(tail -n 2 out)"
-between 24 34 "$(rate)"
+# What was told is at most nine reads behind, on each disk and at each end; a busy machine may read less, never more.
+between 6 35 "$(rate)"
 result $? "limits of the command line are kept" "$(tail -n 2 out)"
 lodge disk throttle paced 0 --iops 20 --iops-burst 1 --group slow && lodge disk throttle paced 1 --iops 20 --iops-burst 1 --group slow
 result $? "both disks come into a group"
 a=$(paced vda) b=$(paced vdb)
-between 14 24 "$(rate)"
+between 4 25 "$(rate)"
 result $? "which has one limit" "$(tail -n 2 out)"
 a=$(($(paced vda) - a)) b=$(($(paced vdb) - b))
 [ $a -gt $((b / 2 - 20)) ] && [ $b -gt $((a / 2 - 20)) ]
 result $? "and both get their share" "$a and $b"
 lodge disk throttle paced 0 --bps 163840
-between 30 48 "$(rate)"
+between 8 48 "$(rate)"
 result $? "a limit on bytes takes the place of that on requests" "$(lodge disk list paced)"
 lodge disk list paced | sed 's/^/# /'
 lodge disk list --json paced | tr -d '\n' | grep -q '"bps": 163840, .*"group": "slow",.*"bps": 163840,.*"group": "slow"'
@@ -68,7 +69,7 @@ slow=$(paced vda) fast=$(paced vdb)
 sleep 8
 slow=$(($(paced vda) - slow)) fast=$(($(paced vdb) - fast))
 echo "# $slow and $fast reads in eight seconds"
-[ $slow -le 60 ] && [ $fast -gt 100 ]
+[ $slow -le 60 ] && [ $fast -gt $((2 * slow)) ]
 result $? "one leaves the group, and the other's limits are lifted" "$slow and $fast"
 refused "group's name" lodge disk throttle paced 0 --iops 5 --group a/b
 result $? "a name that is none is refused" "$(cat refusal)"
