@@ -397,9 +397,10 @@ static int (*const exit_table[EXIT_REASONS])(struct x86_vcpu *vcpu, const struct
 	[EXIT_UNKNOWN]		= exit_unknown,
 };
 
-/* Behind the flags and the instruction's bytes, for bug reports: the exit that wanted it emulated, and the address, if there is one. */
-static void exit_tell(struct kvm_run *run, const struct lodge_exit *e)
+void exit_tell(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
+	struct kvm_run *run = vcpu->core.run;
+
 	if (run->exit_reason != KVM_EXIT_INTERNAL_ERROR || run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION)
 		return;
 	run->internal.ndata = 5;
@@ -409,9 +410,5 @@ static void exit_tell(struct kvm_run *run, const struct lodge_exit *e)
 
 int exit_handle(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
-	int r = exit_table[e->reason](vcpu, e);
-
-	if (!r)
-		exit_tell(vcpu->core.run, e);
-	return r;
+	return exit_table[e->reason](vcpu, e);
 }

@@ -70,6 +70,12 @@ struct lodge_exit {
  */
 int exit_handle(struct x86_vcpu *vcpu, const struct lodge_exit *e);
 
+/*
+ * exit_handle() answered 0.  If an instruction could not be emulated, kvm_run also gets the exit that wanted it to be, and the
+ * address if there is one, behind the flags and the instruction's bytes: for bug reports.
+ */
+void exit_tell(struct x86_vcpu *vcpu, const struct lodge_exit *e);
+
 /* Raise @vector after all: the usual answers to a guest's mistake. 1. */
 int exit_gp(struct x86_vcpu *vcpu);
 int exit_ud(struct x86_vcpu *vcpu);

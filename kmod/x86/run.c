@@ -229,6 +229,8 @@ static int run_once(struct x86_vcpu *vcpu)
 	vcpu->emulating = true;
 	r = exit_handle(vcpu, &e);
 	vcpu->emulating = false;
+	if (!r)
+		exit_tell(vcpu, &e);
 	return r;
 }
 

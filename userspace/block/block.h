@@ -187,7 +187,7 @@ int block_queue_poll(struct block_queue *q);
  * queues; requests in flight are done. From then on until finish has returned
  * nobody may submit a FLUSH or a write with BLOCK_F_FUA. 0, or -errno and
  * *@err: of the first two with the disks as they were and @child still there,
- * of finish with flushes that fail from then on. cancel: instead of switch.
+ * of finish with flushes that fail from then on.
  */
 struct block_branch {
 	struct block *block;
@@ -198,7 +198,6 @@ struct block_branch {
 struct block_branches;
 
 struct block_branches *block_branch_begin(const struct block_branch *b, unsigned int count, char **err);
-void block_branch_cancel(struct block_branches *all);
 /* On failure *all is gone. */
 int block_branch_switch(struct block_branches *all, char **err);
 int block_branch_finish(struct block_branches *all, char **err);

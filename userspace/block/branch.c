@@ -90,13 +90,6 @@ fail:
 	return NULL;
 }
 
-void block_branch_cancel(struct block_branches *all)
-{
-	vhd_branch_cancel(all->vhd, all->count);
-	children_close(all);
-	branches_free(all);
-}
-
 int block_branch_switch(struct block_branches *all, char **err)
 {
 	struct vhd_error why;

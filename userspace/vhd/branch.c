@@ -27,7 +27,6 @@
  * and none is done twice.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,21 +55,6 @@ static int check(const struct vhd *v, const struct vhd *child, unsigned int n, s
 	if (n > SWITCH_QUEUES)
 		return vhd_fail(err, EINVAL, "the disk has more than %u queues", SWITCH_QUEUES);
 	return 0;
-}
-
-static int directory_sync(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char dir[4096];
-	int fd, ret;
-
-	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = fsync(fd) ? -errno : 0;
-	close(fd);
-	return ret;
 }
 
 static void adopt(struct vhd_branch *b)
@@ -208,7 +192,7 @@ static int finish_one(struct vhd_branch *b, struct vhd_error *err)
 	if (ret) {
 		vhd_fail(err, -ret, "cannot complete '%.300s': %s", v->path, strerror(-ret));
 	} else {
-		ret = directory_sync(b->child->path);
+		ret = store_directory_sync(b->child->path);
 		if (ret)
 			vhd_fail(err, -ret, "cannot make the name '%.300s' stable: %s", b->child->path, strerror(-ret));
 	}

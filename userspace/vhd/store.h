@@ -93,6 +93,8 @@ int store_file_create(const char *path, struct store **out, bool *is_new,
 int store_file_stat(struct store *s, uint64_t *dev, uint64_t *ino, int64_t *mtime);
 /* Its descriptor. */
 int store_file_fd(struct store *s);
+/* A name that @path has been given in its directory is stable. */
+int store_directory_sync(const char *path);
 int store_file_reserve(struct store *s, uint64_t bytes);
 
 #endif

@@ -529,6 +529,22 @@ int store_file_stat(struct store *s, uint64_t *dev, uint64_t *ino, int64_t *mtim
 	return 0;
 }
 
+int store_directory_sync(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_MAX];
+	int fd, ret;
+
+	if (snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".") >= (int)sizeof(dir))
+		return -ENAMETOOLONG;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* EINVAL: a file system that has no such thing. */
+	ret = fd < 0 || (fsync(fd) && errno != EINVAL) ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
 int store_file_reserve(struct store *s, uint64_t bytes)
 {
 	int ret = s->device ? 0 : posix_fallocate(store_file_of(s)->fd, 0, bytes);

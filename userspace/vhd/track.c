@@ -275,20 +275,6 @@ int vhd_changes(const char *path, uint64_t disk_size, uint8_t *bits, uint8_t bac
 	return ret;
 }
 
-static int directory_sync(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char dir[4096];
-	int fd, ret;
-
-	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ret = fd < 0 || (fsync(fd) && errno != EINVAL) ? -errno : 0;
-	if (fd >= 0)
-		close(fd);
-	return ret;
-}
-
 int vhd_changes_put(const char *path, uint64_t disk_size, const uint8_t *bits, const uint8_t backup[16],
 		    struct vhd_error *err)
 {
@@ -313,7 +299,7 @@ int vhd_changes_put(const char *path, uint64_t disk_size, const uint8_t *bits, c
 	if (!ret && rename(fresh, name))
 		ret = -errno;
 	if (!ret)
-		ret = directory_sync(name);
+		ret = store_directory_sync(name);
 	if (ret && t.fd >= 0)
 		unlink(fresh);
 	if (t.fd >= 0)

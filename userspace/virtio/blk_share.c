@@ -66,14 +66,14 @@ static void op_end(struct share_op *op, int error)
 	outer->done(outer, error);
 }
 
-/* Memory for bytes [at, at + len) of the outer request, cut into op->iov; what does not fit is left for later. */
-static u64 outer_iov(struct share_op *op, u64 at, u64 len, int *count)
+/* Memory for bytes [at, at + len) of the outer request, cut into op->iov, which has room for all of its pieces. Their number. */
+static int outer_iov(struct share_op *op, u64 at, u64 len)
 {
 	const struct block_req *outer = op->outer;
+	int count = 0;
 	u64 got = 0;
 
-	*count = 0;
-	for (int i = 0; i < outer->iovcnt && got < len && *count < IOVECS; i++) {
+	for (int i = 0; i < outer->iovcnt && got < len; i++) {
 		u64 part = outer->iov[i].iov_len;
 
 		if (at >= part) {
@@ -83,11 +83,11 @@ static u64 outer_iov(struct share_op *op, u64 at, u64 len, int *count)
 		part -= at;
 		if (part > len - got)
 			part = len - got;
-		op->iov[(*count)++] = (struct iovec){ (u8 *)outer->iov[i].iov_base + at, part };
+		op->iov[count++] = (struct iovec){ (u8 *)outer->iov[i].iov_base + at, part };
 		got += part;
 		at = 0;
 	}
-	return got / 512 * 512;
+	return count;
 }
 
 static void io_submit_read(struct share_op *op, struct vhd *from, void (*done)(struct block_req *req, int error))
@@ -118,24 +118,8 @@ static void plain_done(struct block_req *io, int error)
 /* len bytes behind the first pages, into the guest's memory. */
 static void read_plain(struct share_op *op, u64 len)
 {
-	op->io.length = outer_iov(op, op->at + (u64)op->first * SHARE_PAGE, len, &op->io.iovcnt);
-	if (!op->io.length) {
-		/* More scattered than can be: the request as it is, from its start. */
-		op->at = 0;
-		op->first = 0;
-		op->io.length = op->outer->length;
-		op->io.iovcnt = op->outer->iovcnt;
-		op->io.op = BLOCK_READ;
-		op->io.flags = 0;
-		op->io.offset = op->outer->offset;
-		op->io.iov = op->outer->iov;
-		op->io.from = NULL;
-		op->io.done = plain_done;
-		op->io.opaque = op;
-		*op->share->submitted = true;
-		block_queue_submit(op->share->queue, &op->io);
-		return;
-	}
+	op->io.length = len;
+	op->io.iovcnt = outer_iov(op, op->at + (u64)op->first * SHARE_PAGE, len);
 	io_submit_read(op, NULL, plain_done);
 }
 
@@ -144,18 +128,17 @@ static unsigned int guest_pages(struct share_op *op, u64 len)
 {
 	const struct guest_mem *mem = op->share->mem;
 	unsigned int n = 0;
-	u64 got;
 	int count;
 
 	if (len > STAGE_BYTES)
 		len = STAGE_BYTES;
-	got = outer_iov(op, op->at, len, &count);
+	count = outer_iov(op, op->at, len);
 	for (int i = 0; i < count; i++) {
 		u64 off = (u8 *)op->iov[i].iov_base - mem->region[0].hva, part = op->iov[i].iov_len;
 
 		if (off % SHARE_PAGE || off >= mem->size)
 			break;
-		for (; part >= SHARE_PAGE && got >= SHARE_PAGE; part -= SHARE_PAGE, got -= SHARE_PAGE, off += SHARE_PAGE)
+		for (; part >= SHARE_PAGE; part -= SHARE_PAGE, off += SHARE_PAGE)
 			op->page[n++] = off;
 		if (part)
 			break;
@@ -234,7 +217,8 @@ static bool take_image(struct share_op *op, const struct vhd_found *found)
 
 	op->pages = guest_pages(op, found->length);
 	if (!op->pages) {
-		read_plain(op, found->length < SHARE_PAGE ? found->length : SHARE_PAGE);
+		/* Buffers that do not begin on a page seldom do so later. */
+		read_plain(op, found->length);
 		return false;
 	}
 	if (s->ops->blocks(s->mem->file, LODGE_BLOCKS_MAP, found->image, first_block(op), op->page, op->state, op->pages)) {

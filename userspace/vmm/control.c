@@ -145,7 +145,7 @@ static void add_shared(struct control *c, struct json_object *o)
 	if (mem_file_stats(machine_board(c->m)->mem, &st) < 0)
 		return;
 	s = json_object_new_object();
-	json_object_object_add(s, "private", json_object_new_int64((st.private_pages + st.owned_pages) * PAGE));
+	json_object_object_add(s, "private", json_object_new_int64(st.private_pages * PAGE));
 	json_object_object_add(s, "swapped", json_object_new_int64(st.swapped_pages * PAGE));
 	json_object_object_add(s, "shared", json_object_new_int64(st.shared_pages * PAGE));
 	json_object_object_add(s, "saved", json_object_new_int64(st.saved_pages * PAGE));

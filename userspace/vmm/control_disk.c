@@ -202,8 +202,8 @@ static void do_insert(struct client *cl, struct json_object *rq)
 
 	if (n < 0)
 		return;
-	if (spec && !dir)
-		client_refuse(cl, EINVAL, "dir must be an absolute directory");
+	if (!spec != !json_object_object_get_ex(rq, "spec", NULL) || (spec && !dir))
+		client_refuse(cl, EINVAL, "spec and dir must name a file and an absolute directory; no spec: the drive is emptied");
 	else
 		finish(cl, disks_insert(client_disks(cl), n, dir, spec, &e), &e);
 }
