@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # guest_end.sh - every way a guest ends has its exit code, and a command's status comes back.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file selftests/guest/guest.sh
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 500
 # shellcheck shell=dash disable=SC2016,SC2317
 # shellcheck source=selftests/guest/guest.sh

@@ -3,7 +3,7 @@
 # tap.sh - a guest on a bridge by a tap: one queue and several, in the VMM and by
 # the kernel's vhost; fetched, sent and pinged with offloads on.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 600
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh

@@ -3,7 +3,7 @@
 # balloon.sh - memory taken from a running guest and given back with `lodge
 # balloon`, as the host and the guest see it.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 240
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh

@@ -3,7 +3,7 @@
 # button.sh - `lodge stop`: the power button reaches programs in the guest, which
 # shuts itself down, and the exit codes say so.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 180
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh

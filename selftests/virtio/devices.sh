@@ -4,7 +4,7 @@
 # negotiation, a multi-queue disk under load with flushes and discards, a
 # read-only disk, entropy, a console under load, free pages back to the host.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 600
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh

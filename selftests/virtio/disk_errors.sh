@@ -4,7 +4,7 @@
 # disk, by policy: it is paused and goes on as if nothing had been; it is told;
 # it is told nothing. Its process survives all of it.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 600
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
@@ -17,7 +17,7 @@ fill()
 	sync
 }
 
-# shellcheck disable=SC2317 # within calls it
+# shellcheck disable=SC2317 # wait_for calls it
 is_paused()
 {
 	state writer | grep -q '^paused'
@@ -28,7 +28,7 @@ truncate -s 24M /scratch/room
 dd if=/dev/zero of=/scratch/room bs=1048576 count=24 2>/dev/null
 fill 1
 start writer scribble,1 --disk /scratch/disk.vhd,error=stop
-within 60 is_paused
+wait_for 200 is_paused
 result $? "the guest is paused when there is no space" "$(state writer; tail -n 2 out)"
 state writer | sed 's/^/# /'
 state writer | grep -q '^paused: disk 0 (/scratch/disk.vhd): cannot .*: No space left on device$'
@@ -40,7 +40,7 @@ result $? "lodge run says it, and what to do" "$(tail -n 2 out)"
 stuck=$(told)
 lodge resume writer
 result $? "it can be resumed"
-within 20 is_paused
+wait_for 20 is_paused
 result $? "and is paused again while there is still none" "$(state writer)"
 [ "$(told)" = "$stuck" ]
 result $? "the guest noticed nothing of it" "$(tail -n 2 out)"
@@ -56,7 +56,7 @@ result $? "they are counted" "$(lodge disk list writer)"
 lodge disk set writer 0 --error report
 result $? "the policy can be changed"
 fill 2
-within 120 grep -q 'guest: failed' out
+wait_for 120 grep -q 'guest: failed' out
 result $? "a guest that is to be told is told" "$(tail -n 2 out)"
 wait $pid
 result $? "and ends as it wants to" "$(tail -n 2 out)"

@@ -3,7 +3,7 @@
 # disk_hotplug.sh - disks of a running guest come, go, change their medium and
 # become larger, while the guest writes and flushes all the time.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 500
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
@@ -15,20 +15,20 @@ for f in one two; do
 done
 truncate -s 2M /scratch/two
 
-# shellcheck disable=SC2317 # within calls it
+# shellcheck disable=SC2317 # wait_for calls it
 seen() # seen DISKS: the guest has, and has looked at them
 {
 	tr -d '\r' <out | grep 'guest: seen ' | tail -n 1 | grep -q "guest: seen $1\$"
 }
 
 start plug watch --disk /scratch/disk.vhd --disk removable=on,readonly=on --disk raw:/scratch/two,removable=on
-within 60 seen 'vda=131072 vdb=0 vdc=4096'
+wait_for 200 seen 'vda=131072 vdb=0 vdc=4096'
 result $? "the guest has a disk, an empty drive, and one with a medium" "$(tail -n 2 out)"
 lodge disk list plug | grep -q '(no medium)'
 result $? "lodge disk list tells of the empty one" "$(lodge disk list plug)"
 lodge disk insert plug 1 raw:/scratch/one
 result $? "a medium is put into a drive"
-within 20 seen 'vda=131072 vdb=6144 vdc=4096'
+wait_for 20 seen 'vda=131072 vdb=6144 vdc=4096'
 result $? "the guest sees its size" "$(tail -n 2 out)"
 tr -d '\r' <out | grep -q 'content vdb one has'
 result $? "and what is on it" "$(tail -n 4 out)"
@@ -36,7 +36,7 @@ refused 'no drive' lodge disk insert plug 0 raw:/scratch/one
 result $? "a disk that is no drive is refused" "$(cat refusal)"
 refused 'No such file' lodge disk insert plug 1 raw:/scratch/none
 result $? "so is a medium that is not there" "$(cat refusal)"
-lodge disk eject plug 1 && lodge disk eject plug 2 && within 20 seen 'vda=131072 vdb=0 vdc=0'
+lodge disk eject plug 1 && lodge disk eject plug 2 && wait_for 20 seen 'vda=131072 vdb=0 vdc=0'
 result $? "media come out of drives" "$(tail -n 2 out)"
 dd if=/scratch/two bs=512 skip=1 count=1 2>/dev/null | grep -q '^guest was here'
 result $? "with what the guest has written"
@@ -48,7 +48,7 @@ cd /scratch || exit 1
 lodge disk attach --json plug raw:one >made 2>&1 && [ "$(cat made)" = '{"disk": 3}' ]
 result $? "a disk is attached, by a relative name" "$(cat made)"
 cd - >/dev/null || exit 1
-within 30 seen 'vda=131072 vdb=0 vdc=0 vdd=6144'
+wait_for 30 seen 'vda=131072 vdb=0 vdc=0 vdd=6144'
 result $? "the guest finds it" "$(tail -n 2 out)"
 refused 'in use' lodge disk attach plug raw:/scratch/one
 result $? "nobody else may have it" "$(cat refusal)"
@@ -58,7 +58,7 @@ result $? "a guest that does nothing lets go of nothing" "$(cat refusal)"
 lodge disk list --json plug | grep -q '"leaving": true'
 result $? "which shows" "$(lodge disk list --json plug)"
 lodge resume plug
-within 30 seen 'vda=131072 vdb=0 vdc=0'
+wait_for 30 seen 'vda=131072 vdb=0 vdc=0'
 result $? "when it goes on it lets go" "$(tail -n 2 out)"
 [ "$(lodge disk list plug | wc -l)" = 4 ]
 result $? "and the disk is gone" "$(lodge disk list plug)"
@@ -67,9 +67,9 @@ result $? "with what the guest has written to it"
 k=0
 while [ $k -lt 3 ]; do
 	lodge disk attach plug raw:/scratch/one >/dev/null || break
-	within 30 seen 'vda=131072 vdb=0 vdc=0 vdd=6144' || break
+	wait_for 30 seen 'vda=131072 vdb=0 vdc=0 vdd=6144' || break
 	lodge disk detach plug 3 || break
-	within 30 seen 'vda=131072 vdb=0 vdc=0' || break
+	wait_for 30 seen 'vda=131072 vdb=0 vdc=0' || break
 	k=$((k + 1))
 done
 [ $k = 3 ]
@@ -78,9 +78,9 @@ result $? "it comes and goes several times" "$k times; $(tail -n 2 out)"
 lodge disk resize --json plug 0 128M >made 2>&1
 result $? "a disk becomes larger" "$(cat made)"
 sed 's/^/# /' made
-within 20 seen 'vda=262144 vdb=0 vdc=0'
+wait_for 20 seen 'vda=262144 vdb=0 vdc=0'
 result $? "the guest sees it" "$(tail -n 2 out)"
-lodge disk attach plug raw:/scratch/one >/dev/null && lodge disk resize plug 3 8M >/dev/null && within 30 seen 'vda=262144 vdb=0 vdc=0 vdd=16384'
+lodge disk attach plug raw:/scratch/one >/dev/null && lodge disk resize plug 3 8M >/dev/null && wait_for 30 seen 'vda=262144 vdb=0 vdc=0 vdd=16384'
 result $? "a raw one too" "$(tail -n 2 out)"
 refused 'only become larger' lodge disk resize plug 0 64M
 result $? "none becomes smaller" "$(cat refusal)"

@@ -69,12 +69,7 @@ start()
 # reaches NUMBER: waits until that many were flushed.
 reaches()
 {
-	tries=600
-	until [ "$(told)" -ge "$1" ]; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.1
-	done
+	wait_for 60 flushed "$1"
 }
 
 refused() # refused WORDS COMMAND...
@@ -83,18 +78,6 @@ refused() # refused WORDS COMMAND...
 	shift
 	"$@" >refusal 2>&1
 	[ $? = 1 ] && grep -q "$words" refusal
-}
-
-# within SECONDS COMMAND...: until it succeeds.
-within()
-{
-	tries=$(($1 * 5))
-	shift
-	until "$@"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.2
-	done
 }
 
 # state NAME: as lodge info tells it, with the reason.

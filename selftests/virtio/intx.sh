@@ -3,7 +3,7 @@
 # intx.sh - a guest whose kernel uses no message-signalled interrupts: disks and
 # network under load with the level-triggered pins of the PCI bus.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 300
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh

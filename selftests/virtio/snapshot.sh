@@ -4,7 +4,7 @@
 # each snapshot holds everything that the guest had flushed before it, the
 # guest goes on, and after the last one is killed its disk has all the rest.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 600
 # shellcheck source=selftests/virtio/host.sh
 . ./host.sh
