@@ -93,13 +93,19 @@ static double clock_of(clockid_t id)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* Sleep until the alarm; how long this machine was away, or -1. */
+/*
+ * Sleep until the alarm; how long this machine was away, or -1.  An alarm that goes off before the machine is asleep wakes nobody,
+ * and a slow machine takes seconds to get there.
+ */
 static double sleep_once(void)
 {
 	double away = clock_of(CLOCK_BOOTTIME) - clock_of(CLOCK_MONOTONIC);
+	const char *stretch = getenv("STRETCH");
+	char alarm[16];
 
+	snprintf(alarm, sizeof(alarm), "+%d", 8 * (stretch ? atoi(stretch) : 1));
 	put("/sys/class/rtc/rtc0/wakealarm", "0");
-	if (!put("/sys/class/rtc/rtc0/wakealarm", "+4") || !put("/sys/power/state", "mem"))
+	if (!put("/sys/class/rtc/rtc0/wakealarm", alarm) || !put("/sys/power/state", "mem"))
 		return -1;
 	return clock_of(CLOCK_BOOTTIME) - clock_of(CLOCK_MONOTONIC) - away;
 }
