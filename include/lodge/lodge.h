@@ -93,6 +93,7 @@ struct lodge_disk {
 	int readonly;
 	int removable;			/* a drive, whose medium may be changed; without one its path is "" */
 	int leaving;			/* the guest was asked to let go of it */
+	int gone;			/* and it has no image any more: it was detached by force */
 	uint64_t capacity;		/* bytes */
 	uint64_t iops, iops_burst, bps, bps_burst;
 	uint64_t reads, read_bytes, writes, written_bytes, flushes, discards;
@@ -139,8 +140,8 @@ int lodge_disks(const char *name, struct lodge_disk **disks, size_t *count, stru
  */
 int lodge_disk_attach(const char *name, const char *spec, unsigned int *disk, struct lodge_error *err);
 /*
- * Asks the guest to let go of the disk, which is gone from lodge_disks() when it has; with force, takes it away at once, and
- * the guest loses what it has not flushed.
+ * Asks the guest to let go of the disk, which is not in lodge_disks() any more when it has. With force the disk's image is
+ * closed and free for others when this returns, the guest loses what it has not flushed, and sees I/O errors until it lets go.
  */
 int lodge_disk_detach(const char *name, unsigned int disk, int force, struct lodge_error *err);
 /* Another medium into a drive; NULL: none. */

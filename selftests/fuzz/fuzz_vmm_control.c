@@ -144,7 +144,13 @@ u64 disks_unread(const struct disks *d)
 bool disks_has(const struct disks *d, unsigned int n)
 {
 	(void)d;
-	return n < 2;
+	return n < 3;
+}
+
+bool disks_gone(const struct disks *d, unsigned int n)
+{
+	(void)d;
+	return n == 2;
 }
 
 static void disk_checked(unsigned int n)
@@ -162,7 +168,7 @@ const char *disks_path(const struct disks *d, unsigned int n)
 
 void disks_info(struct disks *d, unsigned int n, struct disk_info *info)
 {
-	*info = (struct disk_info){ .path = disks_path(d, n), .format = "raw", .group = n ? "\"" : "" };
+	*info = (struct disk_info){ .path = disks_path(d, n & 1), .format = "raw", .group = n ? "\"" : "", .gone = disks_gone(d, n) };
 }
 
 bool disks_stopped(struct disks *d, char *why, size_t room)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * test_virtio_blk_hold.c: requests of a disk that do not end at once: failed ones by each policy, and those of a limited
- * disk. Whatever happens meanwhile, each comes back once.
+ * disk; and those of a disk that loses its image. Whatever happens meanwhile, each comes back once.
  *
  * LINK: userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
  * LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_blk.c userspace/virtio/blk_request.c userspace/virtio/blk_share.c userspace/board/share.c
@@ -263,6 +263,70 @@ START_TEST(limited_disk_serves_all_and_takes_its_time)
 }
 END_TEST
 
+static void answered(unsigned int q)
+{
+	u32 used;
+
+	ck_assert_int_ge(g_wait(&g, q, &used), 0);
+}
+
+/* What is held or waits fails, what is in flight ends; then everything fails, at once, also for a driver that comes later. */
+START_TEST(lost_disk_is_a_broken_one)
+{
+	static const u32 types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID,
+				     VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES, 77 };
+	static const struct throttle_limits slow = { .iops = 1, .iops_burst = 1 };
+	struct virtio_blk_failure f;
+	struct err e = ERR_INIT;
+	static struct block empty;
+	struct throttle t;
+
+	set_up(BLOCK_ERROR_STOP);
+	throttle_init(&t, &slow);
+	disk.fail = -EIO;
+	send(0, 0, VIRTIO_BLK_T_OUT, 1, 512);
+	wait_for_stops(1);
+	pthread_mutex_lock(&disk.lock);
+	disk.hold = true;
+	pthread_mutex_unlock(&disk.lock);
+	send(1, 1, VIRTIO_BLK_T_OUT, 2, 512);
+	usleep(20000);
+	virtio_blk_set_throttle(dev, &t);
+	for (unsigned int k = 2; k < 8; k++)
+		send(0, k, VIRTIO_BLK_T_IN, k, 512);
+	usleep(20000);
+	/* Without memory nothing has happened but that those who waited do not any more. */
+	ck_assert_int_eq(virtio_blk_lose(dev, NULL, &e), -ENOMEM);
+	ck_assert_uint_eq(status(1), 0xaa);
+	ck_assert_int_eq(virtio_blk_lose(dev, &empty, &e), 0);
+	for (unsigned int k = 0; k < 8; k++)
+		answered(k == 1);
+	for (unsigned int k = 0; k < 8; k++)
+		ck_assert_uint_eq(status(k), VIRTIO_BLK_S_IOERR);
+	ck_assert(!virtio_blk_failure(dev, &f));
+	ck_assert_uint_eq(stops, 1);
+	ck_assert_uint_eq(g_status(&g), 0xf);
+	for (unsigned int again = 0; again < 2; again++) {
+		for (unsigned int k = 0; k < ARRAY_SIZE(types); k++) {
+			send(k & 1, k, types[k], 1, types[k] == VIRTIO_BLK_T_FLUSH ? 0 : 512);
+			answered(k & 1);
+			ck_assert_uint_eq(status(k), VIRTIO_BLK_S_IOERR);
+		}
+		ck_assert_uint_eq(g_read(g.config, 4), FAKE_SECTORS);
+		g_set_common(&g, 20, 1, 0);
+		ck_assert_uint_eq(g_status(&g), 0);
+		g_fini(&g);
+		g_probe(&g, 1);
+		ck_assert(g_negotiate(&g, V1));
+		g_queues(&g, 2);
+		g_driver_ok(&g);
+	}
+	ck_assert_uint_eq(disk.late, 0);
+	tear_down();
+	throttle_fini(&t);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("virtio_blk_hold");
@@ -277,6 +341,7 @@ int main(void)
 	tcase_add_test(t, enospc_stops_for_want_of_space_alone);
 	tcase_add_loop_test(t, reset_brings_everything_back, 0, 2);
 	tcase_add_test(t, limited_disk_serves_all_and_takes_its_time);
+	tcase_add_test(t, lost_disk_is_a_broken_one);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_set_tap(r, "-");

@@ -14,11 +14,20 @@ for f in one two; do
 	echo "$f has this" | dd of=/scratch/$f conv=notrunc 2>/dev/null
 done
 truncate -s 2M /scratch/two
+truncate -s 16M /scratch/busy
+echo "keep me busy" | dd of=/scratch/busy conv=notrunc 2>/dev/null
+lodge img convert /scratch/busy /scratch/busy.vhd
 
 # shellcheck disable=SC2317 # wait_for calls it
 seen() # seen DISKS: the guest has, and has looked at them
 {
 	tr -d '\r' <out | grep 'guest: seen ' | tail -n 1 | grep -q "guest: seen $1\$"
+}
+
+# shellcheck disable=SC2317 # likewise
+let_go() # let_go DISK: and its number is free
+{
+	! lodge disk list plug | grep -q "^ *$1 "
 }
 
 start plug watch --disk /scratch/disk.vhd --disk removable=on,readonly=on --disk raw:/scratch/two,removable=on
@@ -91,12 +100,49 @@ last=$(told)
 grep -q 'guest: failed' out
 [ $? = 1 ]
 result $? "and no write of its has failed"
-# Last, for Linux 6.1 waits for ever for the reset of a device that is not there any more, and takes no others then.
-lodge disk detach --force plug 3 && ! lodge disk list plug | grep -q /scratch/one
-result $? "a disk can be taken away without asking" "$(lodge disk list plug)"
+
+# Taken by force, from a guest that does nothing with it, that reads and writes, and that does not answer.
+others='vda=262144 vdb=0 vdc=0'
+lodge disk detach --force plug 3
+result $? "a disk is taken away by force"
+wait_for 30 seen "$others" && wait_for 30 let_go 3
+result $? "the guest lets go of it" "$(tail -n 2 out)"
+lodge disk attach plug /scratch/busy.vhd,iops=20 >made && wait_for 60 seen "$others vdd=32768" && grep -q 'guest: busy' out
+result $? "the next takes its place, and the guest is busy with it" "$(cat made; tail -n 2 out)"
+refused 'in use' lodge img resize /scratch/busy.vhd 32M
+result $? "its image is in use" "$(cat refusal)"
+lodge disk detach --force plug 3 && lodge img resize /scratch/busy.vhd 32M >resized 2>&1
+result $? "taken by force, the image is free at once" "$(cat resized)"
+wait_for 30 grep -q 'guest: lost write: .*Input/output error' out && wait_for 30 grep -q 'guest: lost read: .*Input/output error' out
+result $? "the guest has I/O errors" "$(grep lost out)"
+wait_for 30 seen "$others" && wait_for 30 let_go 3
+result $? "and lets go" "$(tail -n 2 out)"
+lodge img check /scratch/busy.vhd >checked 2>&1
+result $? "the image is in order" "$(cat checked)"
+lodge disk attach plug raw:/scratch/one >made && grep -q 'disk 3' made && wait_for 30 seen "$others vdd=16384"
+result $? "its number and its place are free" "$(cat made; tail -n 2 out)"
+lodge pause plug
+lodge disk detach --force plug 3 && lodge disk list plug | grep -q '^ *3 .* gone .*/scratch/one$'
+result $? "while the guest does not answer the disk is called gone" "$(lodge disk list plug)"
+lodge disk list --json plug | grep -q '"gone": true'
+result $? "in JSON too" "$(lodge disk list --json plug)"
+refused 'is gone' lodge disk detach plug 3
+result $? "it is not detached twice" "$(cat refusal)"
+refused 'is gone' lodge disk throttle --iops 5 plug 3
+result $? "nor can it be changed" "$(cat refusal)"
+lodge disk attach plug raw:/scratch/one >made && grep -q 'disk 4' made
+result $? "its file can be used again, its number not" "$(cat made)"
+lodge resume plug
+wait_for 30 seen "$others vd[de]=16384" && wait_for 30 let_go 3
+result $? "when the guest goes on it lets go of the one and takes the other" "$(tail -n 2 out)"
+lodge disk attach plug raw:/scratch/two >made && grep -q 'disk 3' made && wait_for 30 seen "$others.* vd[def]=4096.*"
+result $? "then the number is free" "$(cat made; tail -n 2 out)"
 last=$(told)
 reaches $((last + 5))
 result $? "and the guest goes on with the others" "$(tail -n 2 out)"
+grep -q 'guest: failed' out
+[ $? = 1 ]
+result $? "none of whose writes has failed"
 last=$(told)
 lodge kill plug
 wait $pid

@@ -27,6 +27,8 @@ struct block {
 	int fail;			/* -errno for all transfers */
 	enum block_on_error on_error;
 	bool hold;			/* complete nothing */
+	bool exchanged;
+	unsigned int late;		/* requests after that */
 	unsigned int flushes, fua, discards, zeroes;
 };
 
@@ -127,6 +129,7 @@ static int fake_do(struct block *b, struct block_req *r)
 {
 	uint64_t at = r->offset, sum = 0;
 
+	b->late += b->exchanged;
 	if (b->fail)
 		return b->fail;
 	if (r->op == BLOCK_FLUSH) {
@@ -200,20 +203,31 @@ const struct vhd_found *block_found(const struct block_req *req)
 	return &req->vhd.found;
 }
 
+/* What is in flight is done, held back or not. */
 int block_exchange(struct block *b, struct block *next, struct block_queue *const *q, unsigned int n, char **err)
 {
-	(void)b;
-	(void)next;
-	(void)q;
-	(void)n;
 	*err = NULL;
-	return -EOPNOTSUPP;
+	if (!next)
+		return -ENOMEM;
+	b->hold = false;
+	for (unsigned int i = 0; i < n; i++) {
+		while (q[i]->n) {
+			block_queue_kick(q[i]);
+			block_queue_poll(q[i]);
+		}
+	}
+	b->exchanged = true;
+	return 0;
 }
 
 int block_grow(struct block *b, uint64_t size, struct block_queue *const *q, unsigned int n, char **err)
 {
+	(void)b;
 	(void)size;
-	return block_exchange(b, b, q, n, err);
+	(void)q;
+	(void)n;
+	*err = NULL;
+	return -EOPNOTSUPP;
 }
 
 struct block_branches *block_branch_begin(const struct block_branch *b, unsigned int count, char **err)

@@ -28,7 +28,7 @@ void hotplug_destroy(struct hotplug *h);
 /* At machine reset: a guest that starts anew looks at all slots anyway. */
 void hotplug_reset(struct hotplug *h);
 void hotplug_on_eject(struct hotplug *h, hotplug_eject_fn *fn, void *ctx);
-/* A device was put into that slot, or taken out of it without asking. */
+/* A device was put into that slot. */
 void hotplug_changed(struct hotplug *h, unsigned int slot);
 /* Ask the guest to let go of the device in that slot. */
 void hotplug_ask(struct hotplug *h, unsigned int slot);

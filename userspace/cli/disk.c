@@ -33,8 +33,9 @@ static void print_disk_json(const struct lodge_disk *d)
 	printf("  { \"disk\": %u, \"path\": ", d->number);
 	print_json_string(d->path);
 	printf(", \"format\": \"%s\", \"readonly\": %s, \"removable\": %s, \"leaving\": %s,\n"
-	       "    \"capacity\": %llu, \"on_error\": \"%s\",\n", d->format, d->readonly ? "true" : "false",
-	       d->removable ? "true" : "false", d->leaving ? "true" : "false", (unsigned long long)d->capacity, d->on_error);
+	       "    \"gone\": %s, \"capacity\": %llu, \"on_error\": \"%s\",\n", d->format, d->readonly ? "true" : "false",
+	       d->removable ? "true" : "false", d->leaving ? "true" : "false", d->gone ? "true" : "false",
+	       (unsigned long long)d->capacity, d->on_error);
 	printf("    \"iops\": %llu, \"iops_burst\": %llu, \"bps\": %llu, \"bps_burst\": %llu, \"group\": ",
 	       (unsigned long long)d->iops, (unsigned long long)d->iops_burst, (unsigned long long)d->bps,
 	       (unsigned long long)d->bps_burst);
@@ -49,9 +50,9 @@ static void print_disk_json(const struct lodge_disk *d)
 
 static void print_disk(const struct lodge_disk *d)
 {
-	printf("%4u %9lluM %-12s %-7s %8llu %8llu %6llu  %s\n", d->number, (unsigned long long)(d->capacity >> 20), d->format,
-	       d->on_error, (unsigned long long)d->reads, (unsigned long long)d->writes, (unsigned long long)d->errors,
-	       *d->path ? d->path : "(no medium)");
+	printf("%4u %9lluM %-12s %-7s %8llu %8llu %6llu  %s\n", d->number, (unsigned long long)(d->capacity >> 20),
+	       d->gone ? "gone" : d->format, d->on_error, (unsigned long long)d->reads, (unsigned long long)d->writes,
+	       (unsigned long long)d->errors, *d->path ? d->path : "(no medium)");
 	if (d->iops)
 		printf("     at most %llu requests a second", (unsigned long long)d->iops);
 	if (d->bps)
@@ -100,7 +101,8 @@ static const struct command disk_list_command = {
 	.min = 1,
 	.max = 1,
 	.kind = OPERAND_GUEST,
-	.text = "Lists the disks of a running guest. DISK is the number that the other commands take.\n",
+	.text = "Lists the disks of a running guest. DISK is the number that the other commands take.\n"
+		"FORMAT gone: it was detached by force, and the guest has not let go of it yet.\n",
 	.examples = "  lodge disk list web-1\n  lodge disk list --json web-1\n",
 	.opts = (const struct opt[]) {
 		{ 'h', "help", NULL, "this text" },
@@ -317,7 +319,7 @@ static int cmd_detach(const struct command *c, int argc, char **argv)
 		return COMMAND_EXIT_USAGE;
 	if (lodge_disk_detach(a.word[0], disk, force, &e) < 0)
 		return print_failure(&e);
-	for (left = timeout_s * 10; wait && left && has_disk(a.word[0], disk); left--)
+	for (left = timeout_s * 10; wait && !force && left && has_disk(a.word[0], disk); left--)
 		nanosleep(&nap, NULL);
 	if (left)
 		return 0;
@@ -333,7 +335,9 @@ static const struct command disk_detach_command = {
 	.min = 2,
 	.max = 2,
 	.kind = OPERAND_GUEST,
-	.text = "Asks the guest to let go of disk DISK, and waits until it has; unmount it there first.\n",
+	.text = "Asks the guest to let go of disk DISK, and waits until it has; unmount it there first.\n"
+		"With --force it does not wait: the image is closed at once, and is free for others. The\n"
+		"guest has I/O errors until it lets go; lodge disk list calls the disk gone until then.\n",
 	.examples = "  lodge disk detach web-1 1\n  lodge disk detach --force web-1 1\n",
 	.opts = (const struct opt[]) {
 		{ OPT_FORCE, "force", NULL, "take it away at once; the guest loses what it has not flushed" },

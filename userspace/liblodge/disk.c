@@ -47,6 +47,7 @@ static void disk_from(struct lodge_disk *d, struct json_object *o)
 	d->readonly = client_number(o, "readonly");
 	d->removable = client_number(o, "removable");
 	d->leaving = client_number(o, "leaving");
+	d->gone = client_number(o, "gone");
 	d->capacity = client_number(o, "capacity");
 	d->iops = client_number(o, "iops");
 	d->iops_burst = client_number(o, "iops_burst");

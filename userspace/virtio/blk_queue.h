@@ -68,6 +68,7 @@ struct virtio_blk {
 	u8 config_mask[sizeof(struct virtio_blk_config)];
 	char serial[VIRTIO_BLK_ID_BYTES];
 	bool write_through;		/* atomic */
+	bool lost;			/* any queue's lock, all to change it: it has no image any more */
 	int on_error;			/* atomic; enum block_on_error */
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;

@@ -45,8 +45,8 @@ static enum block_on_error policy(const struct blk_queue *q, int error)
 		return BLOCK_ERROR_REPORT;
 	if (on_error == BLOCK_ERROR_ENOSPC)
 		on_error = error == -ENOSPC || error == -EDQUOT ? BLOCK_ERROR_STOP : BLOCK_ERROR_REPORT;
-	/* A queue that is being stopped waits for its requests. */
-	return on_error == BLOCK_ERROR_STOP && !q->vq->running ? BLOCK_ERROR_REPORT : on_error;
+	/* A queue that is being stopped, or loses its image, waits for its requests. */
+	return on_error == BLOCK_ERROR_STOP && (!q->vq->running || q->disk->lost) ? BLOCK_ERROR_REPORT : on_error;
 }
 
 static void list_add(struct blk_list *l, struct blk_req *req)
@@ -119,6 +119,11 @@ static void req_submit(struct blk_req *req)
 {
 	struct blk_queue *q = req->queue;
 
+	/* The next range of one that had begun. */
+	if (q->disk->lost) {
+		req_end(req, -EIO);
+		return;
+	}
 	if (q->bar && (req->block.op == BLOCK_FLUSH || req->block.flags & BLOCK_F_FUA)) {
 		list_add(&q->barred, req);
 		return;
@@ -371,8 +376,8 @@ static void req_start(struct blk_req *req)
 		return;
 	}
 	type = le32toh(hdr.type);
-	if (type != VIRTIO_BLK_T_IN && type != VIRTIO_BLK_T_GET_ID && type != VIRTIO_BLK_T_FLUSH &&
-	    block_readonly(disk->block)) {
+	if (disk->lost || (type != VIRTIO_BLK_T_IN && type != VIRTIO_BLK_T_GET_ID && type != VIRTIO_BLK_T_FLUSH &&
+			   block_readonly(disk->block))) {
 		req_finish(req, VIRTIO_BLK_S_IOERR);
 		return;
 	}

@@ -9,6 +9,10 @@
  *
  * Durability. A driver that negotiated FLUSH asks for it. One that did not, or that switched the write cache off in the
  * configuration (CONFIG_WCE), gets every write on stable storage before its completion.
+ *
+ * A disk that lost its image (virtio_blk_lose()) does not set NEEDS_RESET: a driver may not rely on a request's completion
+ * then (2.1.1), and Linux's, which waits for each before it lets go of a disk, would do so for ever. So it is a device in
+ * good order on a broken disk, with the capacity that it had.
  */
 #include "virtio/virtio_blk.h"
 
@@ -387,6 +391,23 @@ int virtio_blk_exchange(struct virtio_dev *dev, struct block *next, struct err *
 	queues_give(disk);
 	if (!r)
 		capacity_changed(disk);
+	return answer(r, why, e);
+}
+
+int virtio_blk_lose(struct virtio_dev *dev, struct block *empty, struct err *e)
+{
+	struct virtio_blk *disk = blk_from_dev(dev);
+	struct block_queue *q[VIRTIO_QUEUES_MAX];
+	char *why = NULL;
+	int r;
+
+	queues_take(disk, q);
+	disk->lost = true;
+	for (unsigned int i = 0; i < disk->num_queues; i++)
+		blk_release(&disk->queue[i]);
+	r = block_exchange(disk->block, empty, q, disk->num_queues, &why);
+	disk->lost = !r;
+	queues_give(disk);
 	return answer(r, why, e);
 }
 

@@ -49,7 +49,13 @@ struct virtio_blk_branch {
 int virtio_blk_branch(const struct virtio_blk_branch *list, unsigned int count, u64 *pause_ns, struct err *e);
 /* block_exchange() on the running disk, whose guest is told of the new capacity. 0 or -errno. */
 int virtio_blk_exchange(struct virtio_dev *dev, struct block *next, struct err *e);
-/* block_grow() on the running disk, likewise. */
+/*
+ * The disk loses its image: from now on everything that it is asked for fails at once, and so does what waits or is held;
+ * requests in flight are done. All else of the device goes on. block_exchange() with what block_open_empty() made, which
+ * becomes what the image was and is the caller's to close. 0, or -errno and the disk has its image still.
+ */
+int virtio_blk_lose(struct virtio_dev *dev, struct block *empty, struct err *e);
+/* block_grow() on the running disk, as for an exchange. */
 int virtio_blk_grow(struct virtio_dev *dev, u64 size, u64 *pause_ns, struct err *e);
 /* What is done about failures of the host from now on. Any thread. */
 void virtio_blk_set_on_error(struct virtio_dev *dev, enum block_on_error on_error);

@@ -12,7 +12,8 @@
  *   {"cmd":"disk-throttle","disk":N,"iops":N,"bps":N,"iops_burst":N,"bps_burst":N,"group":NAME}
  *	all of its limits (left out: none) and, if there, the group that shares them ("": none)
  *   {"cmd":"disk-attach","spec":SPEC,"dir":DIR} one disk more; answers with "disk", its number. Relative paths count from dir
- *   {"cmd":"disk-detach","disk":N,"force":BOOL} asks the guest to let go of it, or takes it away
+ *   {"cmd":"disk-detach","disk":N,"force":BOOL} asks the guest to let go of it; by force its image is closed before that:
+ *	then "disks" says "gone" of it, and other requests about it are refused
  *   {"cmd":"disk-insert","disk":N,"spec":SPEC,"dir":DIR} another medium; without a spec none
  *   {"cmd":"disk-resize","disk":N,"size":BYTES} answers with "pause_us"
  *   {"cmd":"disk","disk":N} answers with "path", the file of that disk

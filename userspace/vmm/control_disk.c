@@ -48,9 +48,13 @@ static int disk_of(struct client *cl, struct json_object *rq)
 {
 	u64 n = RUN_DISKS_MAX;
 
-	if (number_of(rq, "disk", RUN_DISKS_MAX, &n) && disks_has(client_disks(cl), n))
+	if (!number_of(rq, "disk", RUN_DISKS_MAX, &n) || !disks_has(client_disks(cl), n))
+		client_refuse(cl, EINVAL, "the guest has no disk of this number");
+	else if (disks_gone(client_disks(cl), n))
+		client_refuse(cl, ENODEV, "this disk is gone: it was detached by force; its number is in use until the guest lets "
+					  "go of it, or is reset");
+	else
 		return n;
-	client_refuse(cl, EINVAL, "the guest has no disk of this number");
 	return -1;
 }
 
@@ -113,6 +117,7 @@ static void do_disks(struct client *cl, struct json_object *rq)
 		json_object_object_add(one, "readonly", json_object_new_boolean(i.readonly));
 		json_object_object_add(one, "removable", json_object_new_boolean(i.removable));
 		json_object_object_add(one, "leaving", json_object_new_boolean(i.leaving));
+		json_object_object_add(one, "gone", json_object_new_boolean(i.gone));
 		json_object_object_add(one, "on_error", json_object_new_string(block_on_error_names[i.on_error]));
 		json_object_object_add(one, "group", json_object_new_string(i.group));
 		add_numbers(one, &i);

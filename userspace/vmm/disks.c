@@ -24,7 +24,7 @@ struct disk {
 	char *path;			/* absolute; NULL: as the user gave it */
 	struct group *group;
 	bool removable;			/* a drive */
-	bool leaving;
+	bool leaving, gone;
 };
 
 struct disks {
@@ -53,6 +53,17 @@ static struct block *open_disk(const char *dir, const char *spec, unsigned int f
 
 	if (!b)
 		err_set(e, errno ? errno : EIO, "disk %s: %s", spec, why ? why : "cannot be opened");
+	free(why);
+	return b;
+}
+
+static struct block *open_empty(const char *spec, struct err *e)
+{
+	char *why = NULL;
+	struct block *b = block_open_empty(spec, &why);
+
+	if (!b)
+		err_set(e, errno ? errno : EIO, "%s", why ? why : "no memory");
 	free(why);
 	return b;
 }
@@ -307,19 +318,32 @@ int disks_attach(struct disks *d, const char *dir, const char *spec, unsigned in
 	return r;
 }
 
+static int disk_lose(struct disk *k, unsigned int n, struct err *e)
+{
+	struct block *b = open_empty("removable=on", e);
+	int r = b ? virtio_blk_lose(k->dev, b, e) : -EIO;
+
+	if (r < 0) {
+		block_close(b);
+		return r;
+	}
+	k->gone = true;
+	block_end(b, n, k->path);
+	return 0;
+}
+
 int disks_detach(struct disks *d, unsigned int n, bool force, struct err *e)
 {
-	unsigned int slot = d->disk[n].dev->pci.slot;
+	struct disk *k = &d->disk[n];
+	int r;
 
 	if (!d->board->hotplug)
 		return err_set(e, ENOTSUP, "this machine has no hot-plug");
-	d->disk[n].leaving = true;
-	if (force) {
-		disk_remove(d, n);
-		hotplug_changed(d->board->hotplug, slot);
-	} else {
-		hotplug_ask(d->board->hotplug, slot);
-	}
+	r = force ? disk_lose(k, n, e) : 0;
+	if (r < 0)
+		return r;
+	k->leaving = true;
+	hotplug_ask(d->board->hotplug, k->dev->pci.slot);
 	return 0;
 }
 
@@ -330,19 +354,14 @@ int disks_insert(struct disks *d, unsigned int n, const char *dir, const char *s
 	struct disk *k = &d->disk[n];
 	bool readonly = block_readonly(k->block);
 	struct block *b;
-	char *why = NULL;
 	int r;
 
 	if (!k->removable)
 		return err_set(e, EINVAL, "disk %u is no drive: it was not given removable=on", n);
-	if (spec) {
+	if (spec)
 		b = open_disk(dir, spec, readonly ? BLOCK_O_RDONLY : 0, e);
-	} else {
-		b = block_open_empty(readonly ? "removable=on,readonly=on" : "removable=on", &why);
-		if (!b)
-			err_set(e, errno, "%s", why ? why : "no memory");
-		free(why);
-	}
+	else
+		b = open_empty(readonly ? "removable=on,readonly=on" : "removable=on", e);
 	if (!b)
 		return -EIO;
 	if (spec && block_readonly(b) != readonly)
@@ -416,6 +435,11 @@ bool disks_has(const struct disks *d, unsigned int n)
 	return n < RUN_DISKS_MAX && d->disk[n].dev;
 }
 
+bool disks_gone(const struct disks *d, unsigned int n)
+{
+	return d->disk[n].gone;
+}
+
 const char *disks_path(const struct disks *d, unsigned int n)
 {
 	return d->disk[n].path ? d->disk[n].path : block_path(d->disk[n].block);
@@ -427,12 +451,13 @@ void disks_info(struct disks *d, unsigned int n, struct disk_info *info)
 
 	memset(info, 0, sizeof(*info));
 	info->path = disks_path(d, n);
-	info->format = block_format(k->block);
+	info->format = k->gone ? "none" : block_format(k->block);
 	info->group = k->group->name;
 	info->capacity = block_capacity(k->block);
 	info->readonly = block_readonly(k->block);
 	info->removable = k->removable;
 	info->leaving = k->leaving;
+	info->gone = k->gone;
 	info->on_error = virtio_blk_on_error(k->dev);
 	throttle_get(&k->group->throttle, &info->limits);
 	virtio_blk_stats(k->dev, &info->stats);

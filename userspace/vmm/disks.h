@@ -9,6 +9,10 @@
  * Disks come and go through the PCI hot-plug controller (board/hotplug.h). One that goes is freed with all vCPUs stopped, for
  * a moment; if the guest never lets go of it, it stays until the guest's reset.
  *
+ * Gone disks. One that is taken by force loses its image at once, but not its device: drivers do not expect that of virtio,
+ * and Linux's waits for ever for the reset of a device that does not answer. The guest is left with a disk on which every
+ * request fails, and is asked to let go of it as of any other; until then slot and number are in use.
+ *
  * Limits belong to groups. A disk without a group's name has one for itself.
  *
  * Main thread only.
@@ -33,7 +37,8 @@ struct disks_ops {
 struct disk_info {
 	const char *path, *format, *group;	/* group: "" for none; until the next call */
 	u64 capacity;
-	bool readonly, removable, leaving;	/* leaving: the guest was asked to let go of it */
+	bool readonly, removable;
+	bool leaving, gone;	/* the guest was asked to let go of it; and it has no image any more */
 	enum block_on_error on_error;
 	struct throttle_limits limits;
 	struct virtio_blk_stats stats;
@@ -50,6 +55,8 @@ void disks_reset(struct disks *d);
 
 /* Whether the guest has this disk. */
 bool disks_has(const struct disks *d, unsigned int n);
+/* Whether nothing but disks_info() can be had of this disk of the guest's. */
+bool disks_gone(const struct disks *d, unsigned int n);
 /* Its file, absolute. */
 const char *disks_path(const struct disks *d, unsigned int n);
 void disks_info(struct disks *d, unsigned int n, struct disk_info *info);
@@ -70,7 +77,7 @@ int disks_set_limits(struct disks *d, unsigned int n, const struct throttle_limi
 
 /* One disk more, whose relative path counts from dir; *n is its number. 0 or -errno. */
 int disks_attach(struct disks *d, const char *dir, const char *spec, unsigned int *n, struct err *e);
-/* Asks the guest to let go of disk n, or, with force, takes it away. 0 or -errno. */
+/* Asks the guest to let go of disk n; with force, its image is closed before that. 0 or -errno. */
 int disks_detach(struct disks *d, unsigned int n, bool force, struct err *e);
 /* Another medium into drive n; spec NULL: none. 0 or -errno. */
 int disks_insert(struct disks *d, unsigned int n, const char *dir, const char *spec, struct err *e);
