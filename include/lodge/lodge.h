@@ -159,6 +159,17 @@ int lodge_disk_throttle(const char *name, unsigned int disk, const struct lodge_
  */
 int lodge_snapshot(const char *name, unsigned int disk, const char *child, const char *snapshot, uint64_t *pause_us,
 		   struct lodge_error *err);
+/* One of several disks: as the arguments of lodge_snapshot(). */
+struct lodge_branch {
+	unsigned int disk;
+	const char *child, *snapshot;
+};
+/*
+ * Snapshots of several disks at the same moment, all or nothing; all stand still together for *pause_us (or NULL).
+ * -ETIMEDOUT: the guest's process has not answered, and may still do it, so the files must stay.
+ */
+int lodge_snapshots(const char *name, const struct lodge_branch *list, size_t count, uint64_t *pause_us,
+		    struct lodge_error *err);
 int lodge_pause(const char *name, struct lodge_error *err);
 int lodge_resume(const char *name, struct lodge_error *err);
 /* The newest console output, up to 64 KiB. */

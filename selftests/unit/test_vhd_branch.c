@@ -5,7 +5,7 @@
  * Snapshots of an image that is in use: taken with writes in flight on two
  * queues, again and again, each must hold what had been submitted until then
  * and nothing later, and the disk goes on. One that fails leaves the disk as
- * it was. And a disk that becomes larger, or another, while it is in use.
+ * it was, and so does one of several, at each of the steps. And a disk that becomes larger, or another, while it is in use.
  */
 #include <check.h>
 #include <errno.h>
@@ -217,6 +217,54 @@ START_TEST(one_that_fails_changes_nothing)
 }
 END_TEST
 
+/* The second of two disks cannot be renamed: the first gets its name back, and both go on. */
+START_TEST(two_fail_together)
+{
+	struct vhd_params p = { .type = VHD_DYNAMIC, .size = DISK, .block_size = 65536 };
+	char other[128], temporary[2][128], kept[2][128];
+	struct vhd_queue *q[2], *oq;
+	struct vhd_branch b[2];
+	struct vhd *v[2], *third;
+	struct vhd_error err;
+	struct write *w;
+	int i;
+
+	seed = 71;
+	begin(VHD_DYNAMIC, &v[0], q);
+	snprintf(other, sizeof(other), "%s/other.vhd", dir);
+	ck_assert(!vhd_create(other, &p, &err) && !vhd_open(other, 0, &v[1], &err));
+	oq = vhd_queue_create(v[1], 4);
+	for (i = 0; i < 2; i++) {
+		snprintf(temporary[i], sizeof(temporary[i]), "%s/t%d.vhd", dir, i);
+		snprintf(kept[i], sizeof(kept[i]), "%s/s%d.vhd", dir, i);
+		ck_assert(!link(i ? other : disk, kept[i]));
+		b[i] = (struct vhd_branch){ v[i], child_make(temporary[i], kept[i]), i ? other : disk, kept[i], i ? &oq : q, i ? 1 : 2,
+					    { NULL } };
+	}
+	w = submit(q, want[0]);
+	ck_assert(!vhd_branch_prepare(b, 2, &err));
+	ck_assert(!unlink(temporary[1]));
+	ck_assert_int_eq(vhd_branch_switch(b, 2, &err), -ENOENT);
+	ck_assert_msg(strstr(err.text, other), "%s", err.text);
+	written(w);
+	for (i = 0; i < 2; i++)
+		ck_assert(!vhd_close(b[i].child));
+	/* The first child has its own name again, and the disk's name is a second one of what is in use. */
+	ck_assert(!unlink(temporary[0]) && !unlink(kept[0]) && !unlink(kept[1]));
+	ck_assert_int_lt(vhd_open(disk, 0, &third, &err), 0);
+	w = submit(q, want[0]);
+	ck_assert(!vhd_pwrite(oq, want[0], 4096, 0) && !vhd_flush(oq));
+	vhd_queue_destroy(oq);
+	ck_assert_int_eq(vhd_close(v[1]), 0);
+	end(v[0], q);
+	written(w);
+	same(disk, want[0]);
+	ck_assert_msg(!vhd_open(disk, 0, &third, &err), "%s", err.text);
+	ck_assert(!vhd_close(third) && !unlink(other));
+	remove_all(0);
+}
+END_TEST
+
 START_TEST(a_stranger_is_no_child)
 {
 	struct vhd_params p = { .type = VHD_DYNAMIC, .size = DISK };
@@ -305,6 +353,7 @@ int main(void)
 	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, each_holds_what_was_submitted, 0, 2);
 	tcase_add_test(t, one_that_fails_changes_nothing);
+	tcase_add_test(t, two_fail_together);
 	tcase_add_loop_test(t, a_disk_grows_and_changes_under_its_queues, 0, 2);
 	tcase_add_test(t, a_stranger_is_no_child);
 	suite_add_tcase(s, t);

@@ -7,7 +7,8 @@
 // LIBS: -laio -lcrypto
 /*
  * test_virtio_branch.c: snapshots of a disk while a guest's driver uses both its queues: no request is lost or answered
- * twice, each snapshot holds what was flushed before it, and the disk goes on with all of its contents.
+ * twice, each snapshot holds what was flushed before it, and the disk goes on with all of its contents. And snapshots of two
+ * disks at one moment: what they hold together is what was written first, in the order of writing.
  */
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
@@ -169,6 +170,176 @@ START_TEST(snapshots_hold_what_was_flushed)
 }
 END_TEST
 
+/* ---- two disks ---- */
+
+#define RECORDS (512u << 10)	/* a sector each, the even ones on the first disk */
+
+static struct gdev pair[2];
+static struct block *pair_block[2];
+static struct virtio_dev *pair_dev[2];
+
+static const char *pair_name(unsigned int k, int snapshot)
+{
+	static char name[16][112];
+	static unsigned int turn;
+	char *s = name[turn++ % 16];
+
+	if (snapshot < 0)
+		snprintf(s, sizeof(name[0]), "%s/%s%u.vhd", dir, snapshot == -1 ? "disk" : "t", k);
+	else
+		snprintf(s, sizeof(name[0]), "%s/s%d-%u.vhd", dir, snapshot, k);
+	return s;
+}
+
+static void pair_request(unsigned int k, u32 type, u32 record)
+{
+	struct virtio_blk_outhdr hdr = { type, 0, type == VIRTIO_BLK_T_FLUSH ? 0 : record };
+	u64 at = FB_BUF + 0x100000 * k;
+	struct drv_seg s[3] = { { at, 16, false }, { at + 0x200, 512, false }, { at + 0x400, 1, true } };
+	u32 value = record + 1, len;
+
+	memcpy(fb_at(at, 16), &hdr, 16);
+	memcpy(fb_at(at + 0x200, 4), &value, 4);
+	*(u8 *)fb_at(at + 0x400, 1) = 0xaa;
+	if (type == VIRTIO_BLK_T_FLUSH)
+		s[1] = s[2];
+	ck_assert_int_ge(drv_add(&pair[k].drv[0], s, type == VIRTIO_BLK_T_FLUSH ? 2 : 3, false), 0);
+	g_kick(&pair[k], 0);
+	ck_assert_msg(g_wait(&pair[k], 0, &len) >= 0, "record %u was not answered", record);
+	ck_assert_uint_eq(*(u8 *)fb_at(at + 0x400, 1), VIRTIO_BLK_S_OK);
+}
+
+static int pair_snapshot(int snapshot, struct err *e)
+{
+	struct virtio_blk_branch b[2];
+	struct vhd_error err;
+	unsigned int k;
+	u64 ns;
+	int r;
+
+	for (k = 0; k < 2; k++) {
+		struct vhd_params p = { .type = VHD_DIFF, .parent = pair_name(k, snapshot), .parent_live = true };
+
+		ck_assert(!link(pair_name(k, -1), p.parent));
+		ck_assert_msg(!vhd_create(pair_name(k, -2), &p, &err), "%s", err.text);
+		b[k] = (struct virtio_blk_branch){ pair_dev[k], pair_name(k, -2), pair_name(k, snapshot) };
+	}
+	/* The second disk is given what is no child of it. */
+	if (e)
+		b[1].child = pair_name(0, -1);
+	else
+		before[snapshot] = __atomic_load_n(&flushed, __ATOMIC_ACQUIRE);
+	r = virtio_blk_branch(b, 2, &ns, e ? e : &(struct err)ERR_INIT);
+	if (!r)
+		printf("# snapshots %d after record %u: the disks stood still for %llu us\n", snapshot, before[snapshot],
+		       (unsigned long long)ns / 1000);
+	return r;
+}
+
+static void *take_pairs(void *arg)
+{
+	struct err e = ERR_INIT;
+	int i;
+
+	for (i = 0; i < SNAPSHOTS; i++) {
+		u32 was = __atomic_load_n(&flushed, __ATOMIC_ACQUIRE);
+
+		while (__atomic_load_n(&flushed, __ATOMIC_ACQUIRE) < was + 20)
+			usleep(100);
+		ck_assert_int_lt(pair_snapshot(i, &e), 0);
+		for (unsigned int k = 0; k < 2; k++)
+			ck_assert(!unlink(pair_name(k, -2)) && !unlink(pair_name(k, i)));
+		ck_assert_int_eq(pair_snapshot(i, NULL), 0);
+	}
+	__atomic_store_n(&over, true, __ATOMIC_RELEASE);
+	return arg;
+}
+
+/* How many records there are, of which no earlier one may be missing. */
+static u32 pair_records(int snapshot, u32 max)
+{
+	struct vhd_queue *q[2];
+	struct vhd_error err;
+	struct vhd *v[2];
+	u32 n, have = 0, value;
+	bool gap = false;
+	u8 buf[512];
+
+	for (unsigned int k = 0; k < 2; k++) {
+		ck_assert_msg(!vhd_open(pair_name(k, snapshot), VHD_O_RDONLY, &v[k], &err), "%s", err.text);
+		q[k] = vhd_queue_create(v[k], 2);
+	}
+	for (n = 0; n < max; n++) {
+		ck_assert(!vhd_pread(q[n & 1], buf, 512, n * 512ULL));
+		memcpy(&value, buf, 4);
+		ck_assert_msg(!value || !gap, "snapshots %d have record %u, and not %u before it", snapshot, n, have);
+		ck_assert(!value || value == n + 1);
+		gap |= !value;
+		have += !!value;
+	}
+	for (unsigned int k = 0; k < 2; k++) {
+		vhd_queue_destroy(q[k]);
+		vhd_close(v[k]);
+	}
+	return have;
+}
+
+/* Each record is written when the one before it, on the other disk, was answered; with _i, flushed too. */
+START_TEST(snapshots_of_two_disks_are_of_one_moment)
+{
+	struct vhd_params p = { .type = VHD_DYNAMIC, .size = RECORDS * 512ULL, .block_size = 65536 };
+	struct virtio_blk_opts opts = { .queues = 1, .queue_size = 64 };
+	struct err e = ERR_INIT;
+	struct vhd_error err;
+	pthread_t t;
+	unsigned int k;
+	u32 n;
+
+	strcpy(dir, "/var/tmp/lodge-branch-XXXXXX");
+	ck_assert(mkdtemp(dir));
+	fb_init();
+	for (k = 0; k < 2; k++) {
+		ck_assert_msg(!vhd_create(pair_name(k, -1), &p, &err), "%s", err.text);
+		pair_block[k] = block_open(pair_name(k, -1), 0, NULL);
+		ck_assert(pair_block[k]);
+		pair_dev[k] = virtio_blk_create(&fb.board, pair_block[k], &opts, &e);
+		ck_assert_msg(pair_dev[k], "%s", e.msg);
+	}
+	fb_run();
+	for (k = 0; k < 2; k++) {
+		g_probe(&pair[k], k + 1);
+		pair[k].rings += 8 * k * FB_RINGS;
+		ck_assert(g_negotiate(&pair[k], V1 | 1ULL << VIRTIO_BLK_F_FLUSH));
+		g_queues(&pair[k], 1);
+		g_driver_ok(&pair[k]);
+	}
+	pthread_create(&t, NULL, take_pairs, NULL);
+	for (n = 0; !__atomic_load_n(&over, __ATOMIC_ACQUIRE); n++) {
+		ck_assert_uint_lt(n, RECORDS);
+		pair_request(n & 1, VIRTIO_BLK_T_OUT, n);
+		if (_i)
+			pair_request(n & 1, VIRTIO_BLK_T_FLUSH, n);
+		__atomic_store_n(&flushed, n + 1, __ATOMIC_RELEASE);
+	}
+	pthread_join(t, NULL);
+	for (k = 0; k < 2; k++)
+		g_fini(&pair[k]);
+	fb_fini();
+	for (k = 0; k < 2; k++)
+		ck_assert_int_eq(block_close(pair_block[k]), 0);
+	for (int i = 0; i < SNAPSHOTS; i++) {
+		u32 have = pair_records(i, n);
+
+		ck_assert_msg(have >= before[i] && have <= n, "snapshots %d have %u records, %u were there", i, have, before[i]);
+	}
+	ck_assert_uint_eq(pair_records(-1, n), n);
+	for (k = 0; k < 2; k++)
+		for (int i = -1; i < SNAPSHOTS; i++)
+			ck_assert(!unlink(pair_name(k, i)));
+	ck_assert(!rmdir(dir));
+}
+END_TEST
+
 /* A drive: empty, then with a medium, which grows, and empty again; each time the guest is told. */
 START_TEST(a_drive_changes_its_medium)
 {
@@ -224,6 +395,7 @@ int main(void)
 
 	tcase_set_timeout(t, 240);
 	tcase_add_loop_test(t, snapshots_hold_what_was_flushed, 0, 2);
+	tcase_add_loop_test(t, snapshots_of_two_disks_are_of_one_moment, 0, 2);
 	tcase_add_test(t, a_drive_changes_its_medium);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);

@@ -163,6 +163,7 @@ struct gdev {
 	u64 features;
 	struct drv_ram ram;
 	struct drv drv[8];
+	u64 rings;		/* where they are; tests with several devices move them */
 	unsigned int queues;
 };
 
@@ -219,6 +220,7 @@ static inline void g_probe(struct gdev *g, unsigned int slot)
 
 	memset(g, 0, sizeof(*g));
 	g->slot = slot;
+	g->rings = FB_RINGS;
 	g->ram = (struct drv_ram){ fb_at(0, FB_RAM), 0, FB_RAM };
 	ck_assert_uint_eq(g_cfg_read(slot, 0, 2), 0x1af4);
 	g->bar = (g_cfg_read(slot, 0x10, 4) & ~0xfu) | (u64)g_cfg_read(slot, 0x14, 4) << 32;
@@ -304,7 +306,7 @@ static inline void g_queues(struct gdev *g, unsigned int n)
 		ck_assert_uint_gt(size, 0);
 		if (i < g->queues)
 			drv_fini(&g->drv[i]);
-		drv_init(&g->drv[i], &g->ram, FB_RINGS * (i + 1), size, flags);
+		drv_init(&g->drv[i], &g->ram, g->rings + FB_RINGS * i, size, flags);
 		g_set_common(g, 26, 2, i + 1);
 		ck_assert_uint_eq(g_common(g, 26, 2), i + 1);
 		g_set_common(g, 32, 4, g->drv[i].desc);

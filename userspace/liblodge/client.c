@@ -3,7 +3,7 @@
  * The client's half of the control protocol: see userspace/vmm/control.h for the messages.
  *
  * A guest that is stuck must not hang its toolstack: connecting, sending and receiving all have
- * a time limit.
+ * a time limit: a short one, but for what makes disks write.
  */
 #include "liblodge/client.h"
 
@@ -36,6 +36,13 @@ int client_error(struct lodge_error *err, int code, const char *fmt, ...)
 	return -code;
 }
 
+void client_patience(int fd, int seconds)
+{
+	struct timeval tv = { .tv_sec = seconds };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+}
+
 int client_connect(const char *name, struct lodge_error *err)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
@@ -48,7 +55,7 @@ int client_connect(const char *name, struct lodge_error *err)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return client_error(err, errno, "cannot make a socket: %s", strerror(errno));
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	client_patience(fd, TIMEOUT_S);
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	if (!connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
 		return fd;
@@ -101,12 +108,14 @@ int client_ask(int fd, const char *request, struct json_object **reply, struct l
 	char *line;
 	int r;
 
-	if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ||
-	    send(fd, "\n", 1, MSG_NOSIGNAL) < 0)
-		return client_error(err, errno, "cannot ask the guest: %s", strerror(errno));
 	line = malloc(LINE_ROOM);
 	if (!line)
 		return client_error(err, ENOMEM, "no memory for the guest's answer");
+	if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0 ||
+	    send(fd, "\n", 1, MSG_NOSIGNAL) < 0) {
+		free(line);
+		return client_error(err, errno, "cannot ask the guest: %s", strerror(errno));
+	}
 	r = read_line(fd, line, LINE_ROOM);
 	o = r < 0 ? NULL : json_tokener_parse(line);
 	free(line);

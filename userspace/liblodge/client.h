@@ -11,7 +11,11 @@ int client_error(struct lodge_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Connects. Returns the socket, or -errno with *err set. */
 int client_connect(const char *name, struct lodge_error *err);
-/* Sends one request line and reads the answer. *reply is put by the caller. */
+/* How long an answer may take, in place of the ten seconds of client_connect(). */
+void client_patience(int fd, int seconds);
+/*
+ * Sends one request line and reads the answer. *reply is put by the caller. -ETIMEDOUT: what was asked for may still come about.
+ */
 int client_ask(int fd, const char *request, struct json_object **reply, struct lodge_error *err);
 /* Connects, asks, closes. reply may be NULL. */
 int client_call(const char *name, const char *request, struct json_object **reply,

@@ -11,6 +11,8 @@
 
 #include "liblodge/client.h"
 
+#define PAUSE_TIMEOUT_S 120
+
 /* A request about one disk, to be filled. */
 static struct json_object *request(const char *cmd, unsigned int disk)
 {
@@ -164,12 +166,18 @@ int lodge_disk_insert(const char *name, unsigned int disk, const char *spec, str
 	return ask(name, rq, NULL, err);
 }
 
-/* Sends a request that makes a disk stand still for a moment. */
+/* Sends a request that makes disks stand still for a moment, after they have written what they had to; frees it. */
 static int ask_pause(const char *name, struct json_object *rq, uint64_t *pause_us, struct lodge_error *err)
 {
 	struct json_object *o;
-	int r = ask(name, rq, &o, err);
+	int fd = client_connect(name, err), r = fd;
 
+	if (fd >= 0) {
+		client_patience(fd, PAUSE_TIMEOUT_S);
+		r = client_ask(fd, json_object_to_json_string_ext(rq, JSON_C_TO_STRING_PLAIN), &o, err);
+		close(fd);
+	}
+	json_object_put(rq);
 	if (r < 0)
 		return r;
 	if (pause_us)
@@ -198,12 +206,26 @@ int lodge_disk(const char *name, unsigned int disk, char *path, size_t room, str
 	return path[0] == '/' ? 0 : client_error(err, EPROTO, "guest %s does not say which file its disk is", name);
 }
 
+int lodge_snapshots(const char *name, const struct lodge_branch *list, size_t count, uint64_t *pause_us,
+		    struct lodge_error *err)
+{
+	struct json_object *rq = json_object_new_object(), *disks = json_object_new_array(), *one;
+	size_t i;
+
+	add_text(rq, "cmd", "snapshot");
+	for (i = 0; i < count; i++) {
+		one = json_object_new_object();
+		json_object_object_add(one, "disk", json_object_new_int64(list[i].disk));
+		add_text(one, "child", list[i].child);
+		add_text(one, "snapshot", list[i].snapshot);
+		json_object_array_add(disks, one);
+	}
+	json_object_object_add(rq, "disks", disks);
+	return ask_pause(name, rq, pause_us, err);
+}
+
 int lodge_snapshot(const char *name, unsigned int disk, const char *child, const char *snapshot, uint64_t *pause_us,
 		   struct lodge_error *err)
 {
-	struct json_object *rq = request("snapshot", disk);
-
-	add_text(rq, "child", child);
-	add_text(rq, "snapshot", snapshot);
-	return ask_pause(name, rq, pause_us, err);
+	return lodge_snapshots(name, &(struct lodge_branch){ disk, child, snapshot }, 1, pause_us, err);
 }

@@ -42,16 +42,16 @@ static int check(const struct vhd *v, const struct vhd *child, unsigned int n, s
 	for (p = v; p; p = p->parent)
 		depth++;
 	if (v->type == VHD_RAW)
-		return vhd_fail(err, EINVAL, "a raw disk cannot be snapshotted; convert it into a VHD image first");
+		return vhd_fail(err, EINVAL, "'%.300s' is raw and cannot be snapshotted; convert it into a VHD image first", v->path);
 	if (v->readonly)
-		return vhd_fail(err, EROFS, "the disk is read-only: a snapshot would hold the same");
+		return vhd_fail(err, EROFS, "'%.300s' is read-only: a snapshot would hold the same", v->path);
 	if (child->type != VHD_DIFF || memcmp(child->header.parent_uuid, v->footer.uuid, 16))
 		return vhd_fail(err, ESTALE, "'%.300s' is no child of the disk '%.300s'", child->path, v->path);
 	if (child->size != v->size)
 		return vhd_fail(err, EINVAL, "'%.300s' has another size than the disk", child->path);
 	if (depth > VHD_MAX_CHAIN)
-		return vhd_fail(err, ELOOP, "the disk has %d images in its chain, as many as there may be; coalesce some of them first",
-				VHD_MAX_CHAIN);
+		return vhd_fail(err, ELOOP, "'%.300s' has %d images in its chain, as many as there may be; coalesce some of them first",
+				v->path, VHD_MAX_CHAIN);
 	if (n > SWITCH_QUEUES)
 		return vhd_fail(err, EINVAL, "the disk has more than %u queues", SWITCH_QUEUES);
 	return 0;

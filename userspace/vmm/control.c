@@ -323,9 +323,9 @@ static client_fn *find(const char *name)
 	return control_disk_find(name);
 }
 
-static void serve_line(struct client *cl, const char *line)
+static void serve(struct client *cl, struct json_object *rq)
 {
-	struct json_object *rq = json_tokener_parse(line), *cmd;
+	struct json_object *cmd;
 	const char *name = NULL;
 	client_fn *fn = NULL;
 
@@ -346,8 +346,7 @@ static void serve_line(struct client *cl, const char *line)
 static void on_client(void *ctx, u32 events)
 {
 	struct client *cl = ctx;
-	char line[LINE_MAX_LEN];
-	size_t len;
+	struct json_object *rq;
 	ssize_t n;
 	char *nl;
 
@@ -361,12 +360,11 @@ static void on_client(void *ctx, u32 events)
 	}
 	cl->len += n;
 	while (cl->fd >= 0 && (nl = memchr(cl->line, '\n', cl->len))) {
-		len = nl - cl->line;
-		memcpy(line, cl->line, len);
-		line[len] = '\0';
-		cl->len -= len + 1;
-		memmove(cl->line, nl + 1, cl->len);
-		serve_line(cl, line);
+		*nl++ = '\0';
+		rq = json_tokener_parse(cl->line);
+		cl->len -= nl - cl->line;
+		memmove(cl->line, nl, cl->len);
+		serve(cl, rq);
 	}
 	if (cl->fd >= 0 && cl->len == sizeof(cl->line))
 		client_close(cl);

@@ -12,7 +12,7 @@
 #include "common/err.h"
 #include "common/loop.h"
 
-#define LINE_MAX_LEN 16384	/* two file names, each byte perhaps escaped */
+#define LINE_MAX_LEN (256 * 1024)	/* two file names of each of sixteen disks, partly escaped; what is not used takes no memory */
 
 struct control;
 struct disks;
