@@ -459,6 +459,7 @@ START_TEST(reset_waits_for_requests_in_flight)
 	u64 at = FB_BUF;
 	struct virtio_blk_outhdr hdr = { VIRTIO_BLK_T_IN, 0, 3 };
 	struct drv_seg s[3] = { { at, 16, false }, { at + 0x200, 512, true }, { at + 0x400, 1, true } };
+	unsigned int before;
 	pthread_t t;
 
 	set_up_disk();
@@ -467,8 +468,9 @@ START_TEST(reset_waits_for_requests_in_flight)
 	disk.data[3 * 512] = 0x77;
 	memcpy(fb_at(at, 16), &hdr, 16);
 	drv_add(&g.drv[0], s, 3, false);
+	before = disk.taken;
 	g_kick(&g, 0);
-	usleep(20000);
+	ck_assert(fake_came(&disk, before));
 	pthread_create(&t, NULL, release_later, NULL);
 	g_set_common(&g, 20, 1, 0);
 	/* Whatever the disk was doing in this memory is over. */

@@ -29,6 +29,7 @@ struct block {
 	bool hold;			/* complete nothing */
 	bool exchanged;
 	unsigned int late;		/* requests after that */
+	unsigned int taken;		/* requests that have come; fake_came() waits for one */
 	unsigned int flushes, fua, discards, zeroes;
 };
 
@@ -109,6 +110,17 @@ unsigned int block_queue_inflight(const struct block_queue *q)
 void block_queue_submit(struct block_queue *q, struct block_req *req)
 {
 	q->req[q->n++] = req;
+	__atomic_add_fetch(&q->b->taken, 1, __ATOMIC_RELEASE);
+}
+
+/* More requests than @before have come, which they do within ten seconds. */
+static inline bool fake_came(const struct block *b, unsigned int before)
+{
+	int i;
+
+	for (i = 0; i < 10000 && __atomic_load_n(&b->taken, __ATOMIC_ACQUIRE) == before; i++)
+		usleep(1000);
+	return i < 10000;
 }
 
 static void fake_ring(struct block_queue *q)
