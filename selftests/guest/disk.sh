@@ -3,7 +3,7 @@
 # disk.sh - what a guest writes with four writers at once is in the image, in
 # each format, and on a block device, and the next guest reads the same.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 500
 # shellcheck source=selftests/guest/guest.sh
 . ./guest.sh
