@@ -6,7 +6,7 @@
  * chip's alarm brings it back.
  *
  * NODES: lodge
- * BOX: --smp 2
+ * BOX: --smp 2 --bzimage
  * HOST: box
  * TIMEOUT: 180
  */
