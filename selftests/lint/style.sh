@@ -89,7 +89,7 @@ else
 	# It takes minutes: a file that passed, with these options, is not looked at again (build/lint/passed).
 	run()
 	{
-		local LC_ALL=C
+		local rc LC_ALL=C
 		export LC_ALL
 		mkdir -p build/lint
 		touch build/lint/passed
@@ -97,7 +97,14 @@ else
 			sort | comm -23 - build/lint/passed >"$tmp/sums"
 		cut -d' ' -f3- "$tmp/sums" |
 			xargs -r perl "$checkpatch" --no-tree --terse --quiet --no-summary --show-types \
-			--max-line-length=100 --ignore "$1" -f 2>&1 | grep -E ':[0-9]+: (ERROR|WARNING)' >"$tmp/found"
+			--max-line-length=100 --ignore "$1" -f >"$tmp/said" 2>&1
+		rc=$?
+		grep -E ':[0-9]+: (ERROR|WARNING)' "$tmp/said" >"$tmp/found"
+		# 123: some have complaints. Cut short, it has seen nothing.
+		if [ $rc != 0 ] && [ $rc != 123 ]; then
+			echo "checkpatch ended with status $rc: $(tail -n 1 "$tmp/said")"
+			return
+		fi
 		cut -d: -f1 "$tmp/found" | sort -u >"$tmp/complained"
 		grep -vFf <(sed 's/^/ /' "$tmp/complained") "$tmp/sums" >>build/lint/passed
 		sort -u -o build/lint/passed build/lint/passed

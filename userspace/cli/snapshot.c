@@ -242,34 +242,36 @@ static int failed(struct job *j, const struct lodge_error *e)
 	return LODGE_EXIT_FAILURE;
 }
 
+static void say_json(const struct job *j, uint64_t pause_us)
+{
+	const struct part *p;
+
+	if (j->together)
+		printf("{\"disks\": [");
+	for (p = j->part; p < j->part + j->count; p++) {
+		printf("%s{", p == j->part ? "" : ", ");
+		if (j->together)
+			printf("\"number\": %llu, ", (unsigned long long)p->number);
+		printf("\"disk\": ");
+		print_json_string(p->disk);
+		printf(", \"snapshot\": ");
+		print_json_string(p->snapshot);
+		if (j->together)
+			printf("}");
+	}
+	printf("%s, \"pause_us\": %llu}\n", j->together ? "]" : "", (unsigned long long)pause_us);
+}
+
 static void say(const struct job *j, uint64_t pause_us)
 {
 	const struct part *p;
 
-	if (j->json && j->together)
-		printf("{\"disks\": [");
-	for (p = j->part; p < j->part + j->count; p++) {
-		if (!j->json) {
-			printf("'%s' holds ", p->name ? p->name : p->snapshot);
-			if (j->together)
-				printf("disk %llu as it was\n", (unsigned long long)p->number);
-			else
-				printf("the disk as it was; ");
-			continue;
-		}
-		if (j->together)
-			printf("%s{\"number\": %llu, ", p == j->part ? "" : ", ", (unsigned long long)p->number);
-		printf("%s\"disk\": ", j->together ? "" : "{");
-		print_json_string(p->disk);
-		printf(", \"snapshot\": ");
-		print_json_string(p->snapshot);
-		fputs(j->together ? "}" : "", stdout);
-	}
-	if (j->json)
-		printf("%s, \"pause_us\": %llu}\n", j->together ? "]" : "", (unsigned long long)pause_us);
-	else
-		printf("the disk%s stood still%s for %.1f ms\n", j->count > 1 ? "s" : "", j->count > 1 ? " together" : "",
-		       pause_us / 1000.0);
+	if (!j->together)
+		printf("'%s' holds the disk as it was; ", j->part->name);
+	for (p = j->part; j->together && p < j->part + j->count; p++)
+		printf("'%s' holds disk %llu as it was\n", p->name ? p->name : p->snapshot, (unsigned long long)p->number);
+	printf("the disk%s stood still%s for %.1f ms\n", j->count > 1 ? "s" : "", j->count > 1 ? " together" : "",
+	       pause_us / 1000.0);
 }
 
 static int change_over(struct job *j)
@@ -290,7 +292,10 @@ static int change_over(struct job *j)
 	free(list);
 	if (r < 0)
 		return failed(j, &e);
-	say(j, pause_us);
+	if (j->json)
+		say_json(j, pause_us);
+	else
+		say(j, pause_us);
 	return 0;
 }
 
