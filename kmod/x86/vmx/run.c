@@ -232,9 +232,10 @@ static int vmx_run_once(struct vmx_vcpu *vmx)
 		hw_breakpoint_restore();
 	if (unlikely(refused))
 		return refused;
-	vmx->launched = true;
+	/* A failed entry leaves the launch state as it was, SDM 3C §27.8. */
 	if (unlikely(vmx->reason & VMX_REASON_ENTRY_FAILED))
 		return 0;
+	vmx->launched = true;
 	vmx_save(vmx);
 	vmx_save_cr4(vmx);
 	/* PG with LME turns long mode on and off; the entry control has to follow (SDM 3C §28.3.1). */
