@@ -139,6 +139,10 @@ result $? "completion of an option's choices"
 touch "$work/some-disk.vhd"
 [ "$(complete_word lodge run "$work/some")" = "$work/some-disk.vhd" ]
 result $? "completion of a file"
+[ "$(complete_word lodge snapshot guest --disk 0 = "$work/some")" = "$work/some-disk.vhd" ] &&
+	[ "$(complete_word lodge snapshot guest --disk 0 = | head -n 1)" != --help ] &&
+	[ "$(complete_word lodge run --on-panic = st)" = stay ]
+result $? "completion behind an equals sign" "$(complete_word lodge snapshot guest --disk 0 = "$work/some")"
 [ "$(complete_word lodge img cr)" = create ]
 result $? "completion of a command below another"
 echo "1..$n"

@@ -8,7 +8,7 @@
 # shellcheck source=selftests/guest/guest.sh
 . ./guest.sh
 scratch 400
-mib=16
+mib=8
 want=''
 for kind in raw fixed dynamic device; do
 	case $kind in

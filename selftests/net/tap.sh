@@ -15,7 +15,7 @@ ip addr add 192.168.77.1/24 dev br0
 ip link set br0 up
 ip link set lo up
 mkdir -p www
-dd if=/dev/urandom of=www/file bs=1048576 count=8 2>/dev/null
+dd if=/dev/urandom of=www/file bs=1048576 count=3 2>/dev/null
 want=$(sha256sum <www/file | cut -d' ' -f1)
 httpd -p 192.168.77.1:8080 -h www
 

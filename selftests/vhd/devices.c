@@ -229,7 +229,7 @@ static void *rival_run(void *arg)
 
 	if (posix_memalign((void **)&buf, 4096, 4096))
 		return NULL;
-	for (i = 0; i < 4000; i++) {
+	for (i = 0; i < 1500; i++) {
 		uint64_t at = i % 16 * 4096;
 
 		for (k = 0; k < 512; k++)

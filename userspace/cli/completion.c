@@ -16,6 +16,10 @@ static const char head[] =
 	"# bash completion for lodge: source <(lodge completion)\n"
 	"_lodge()\n{\n"
 	"\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= words= kind= i\n"
+	"\t# bash makes three words of --option=VALUE, and of N=FILE\n"
+	"\ti=$COMP_CWORD\n"
+	"\t[[ $cur == '=' ]] && { cur= i=$((i + 1)); prev='='; }\n"
+	"\t[[ $prev == '=' ]] && { prev=${COMP_WORDS[i-2]}; [[ $prev == -* ]] || prev=${COMP_WORDS[i-3]}; }\n"
 	"\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
 	"\t\t[[ ${COMP_WORDS[i]} == -* ]] && break\n"
 	"\t\tcase \"$cmd ${COMP_WORDS[i]}\" in\n";
@@ -43,7 +47,7 @@ static void each_path(const struct command *c)
 
 static bool takes_file(const struct opt *o)
 {
-	return !strcmp(o->arg, "FILE") || !strcmp(o->arg, "PATH") || !strcmp(o->arg, "SPEC");
+	return strstr(o->arg, "FILE") || !strcmp(o->arg, "PATH") || !strcmp(o->arg, "SPEC");
 }
 
 static void option_values(const struct command *c)

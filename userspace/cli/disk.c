@@ -51,7 +51,7 @@ static void print_disk_json(const struct lodge_disk *d)
 static void print_disk(const struct lodge_disk *d)
 {
 	printf("%4u %9lluM %-12s %-7s %8llu %8llu %6llu  %s\n", d->number, (unsigned long long)(d->capacity >> 20),
-	       d->gone ? "gone" : d->format, d->on_error, (unsigned long long)d->reads, (unsigned long long)d->writes,
+	       d->gone ? "gone" : d->leaving ? "leaving" : d->format, d->on_error, (unsigned long long)d->reads, (unsigned long long)d->writes,
 	       (unsigned long long)d->errors, *d->path ? d->path : "(no medium)");
 	if (d->iops)
 		printf("     at most %llu requests a second", (unsigned long long)d->iops);
@@ -102,7 +102,8 @@ static const struct command disk_list_command = {
 	.max = 1,
 	.kind = OPERAND_GUEST,
 	.text = "Lists the disks of a running guest. DISK is the number that the other commands take.\n"
-		"FORMAT gone: it was detached by force, and the guest has not let go of it yet.\n",
+		"FORMAT leaving: the guest was asked to let go of it; gone: it was detached by force,\n"
+		"and the guest has not let go of it yet.\n",
 	.examples = "  lodge disk list web-1\n  lodge disk list --json web-1\n",
 	.opts = (const struct opt[]) {
 		{ 'h', "help", NULL, "this text" },
