@@ -233,7 +233,7 @@ extern char restore[];
 
 static void signal_mask(void)
 {
-	static const u8 spin[] = { 0xeb, 0xfe };
+	static const u8 spin[] = { 0xfa, 0xeb, 0xfd };	/* cli; jmp to it: see guest_spin() in guest.h */
 	struct { void (*fn)(int); unsigned long flags; void *restore; u64 mask; } action = { on_alarm, 0x04000000, restore, 0 };
 	struct { long interval[2], value[2]; } soon = { { 0, 0 }, { 0, 200000 } };
 	struct { u32 len; u8 set[8]; } __attribute__((packed)) mask = { .len = 8 };

@@ -250,6 +250,7 @@ static GUEST void busy(void)
 		for (page = 0; page < PAGES && !stop; page += 8) {
 			*(volatile u64 *)(GPA + page * 4096) = round;
 			counter[page] = round;
+			guest_spin();
 		}
 	}
 	guest_exit();

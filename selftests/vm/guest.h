@@ -125,6 +125,15 @@ GUEST_INLINE void guest_exit(void)
 		outb(GUEST_EXIT_PORT, 0);
 }
 
+/*
+ * Belongs into every loop that has interrupts off and waits for others.  VT-x of Bochs 2.7 looks at "external-interrupt exiting"
+ * when IF is written in the guest, but not at an entry: after one with IF = 0 the host's interrupts are masked until then.
+ */
+GUEST_INLINE void guest_spin(void)
+{
+	asm volatile("cli" : : : "memory");
+}
+
 /* Enable this vCPU's LAPIC; in x2APIC mode if @x2. */
 GUEST_INLINE void guest_apic_on(bool x2)
 {

@@ -374,6 +374,7 @@ GUEST_INLINE void adder(u64 cpu)
 		for (i = 0; i < PAGES; i++)
 			*(volatile u64 *)(GPA + i * 4096 + cpu * 8) += 1;
 		rounds[cpu]++;
+		guest_spin();
 	}
 	guest_exit();
 }

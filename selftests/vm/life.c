@@ -23,13 +23,13 @@ static volatile u64 beats[2];
 
 static GUEST void spin0(void)
 {
-	for (;;)
+	for (;; guest_spin())
 		beats[0]++;
 }
 
 static GUEST void spin1(void)
 {
-	for (;;)
+	for (;; guest_spin())
 		beats[1]++;
 }
 

@@ -35,6 +35,7 @@ static GUEST void spinner(void)
 	while (!stop) {
 		seen_preempted += steal.preempted & 1;
 		looks++;
+		guest_spin();
 	}
 	wrmsr_(STEAL_MSR, 0);
 	guest_exit();
