@@ -68,3 +68,16 @@ long lodge_ioctl_call(const struct lodge_ioctl *row, void *obj, unsigned long ar
 	kfree(buf);
 	return ret;
 }
+
+void *lodge_ioctl_dup(const void __user *from, size_t len)
+{
+	void *buf = kvmalloc(len, GFP_KERNEL_ACCOUNT);
+
+	if (!buf)
+		return ERR_PTR(-ENOMEM);
+	if (copy_from_user(buf, from, len)) {
+		kvfree(buf);
+		return ERR_PTR(-EFAULT);
+	}
+	return buf;
+}

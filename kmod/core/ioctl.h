@@ -27,4 +27,7 @@ const struct lodge_ioctl *lodge_ioctl_find(const struct lodge_ioctl *tab, unsign
 /* Run one row: copies, calls, copies back.  -EFAULT, -ENOMEM, or what fn returns. */
 long lodge_ioctl_call(const struct lodge_ioctl *row, void *obj, unsigned long arg);
 
+/* A copy of @len bytes (not 0) of user space's, charged to its cgroup, for kvfree(); or ERR_PTR. */
+void *lodge_ioctl_dup(const void __user *from, size_t len);
+
 #endif

@@ -10,6 +10,7 @@
 #include <linux/uaccess.h>
 
 #include "core/arch.h"
+#include "core/ioctl.h"
 #include "core/irqfd.h"
 #include "core/irqroute.h"
 #include "core/trace.h"
@@ -267,7 +268,7 @@ long lodge_irq_routing_ioctl(void *obj, void *arg)
 		return -EINVAL;
 	if (!head.nr)
 		return lodge_irq_routing_set(vm, NULL, 0);
-	entries = vmemdup_user(user->entries, array_size(head.nr, sizeof(*entries)));
+	entries = lodge_ioctl_dup(user->entries, array_size(head.nr, sizeof(*entries)));
 	if (IS_ERR(entries))
 		return PTR_ERR(entries);
 	ret = lodge_irq_routing_set(vm, entries, head.nr);
@@ -283,7 +284,7 @@ int lodge_irq_routing_default(struct lodge_vm *vm, bool full)
 
 	if (!full)
 		return lodge_irq_routing_set(vm, NULL, 0);
-	e = kcalloc(16 + LODGE_IRQCHIP_PINS, sizeof(*e), GFP_KERNEL);
+	e = kcalloc(16 + LODGE_IRQCHIP_PINS, sizeof(*e), GFP_KERNEL_ACCOUNT);
 	if (!e)
 		return -ENOMEM;
 	for (gsi = 0; gsi < LODGE_IRQCHIP_PINS; gsi++) {

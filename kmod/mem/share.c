@@ -25,6 +25,7 @@
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
+#include "core/ioctl.h"
 #include "mem/guest_file.h"
 #include "mem/reserve.h"
 #include "mem/share.h"
@@ -666,11 +667,11 @@ long share_blocks(struct guest_file *f, const struct lodge_guest_blocks *args)
 	    args->block + args->count < args->block)
 		return -EINVAL;
 	if (args->op != LODGE_BLOCKS_QUERY) {
-		offsets = memdup_user(u64_to_user_ptr(args->offsets), args->count * sizeof(*offsets));
+		offsets = lodge_ioctl_dup(u64_to_user_ptr(args->offsets), args->count * sizeof(*offsets));
 		if (IS_ERR(offsets))
 			return PTR_ERR(offsets);
 		if (!offsets_are_good(f, offsets, args->count)) {
-			kfree(offsets);
+			kvfree(offsets);
 			return -EINVAL;
 		}
 	}
@@ -679,7 +680,7 @@ long share_blocks(struct guest_file *f, const struct lodge_guest_blocks *args)
 		drain_all();
 		share_pass(f, args, offsets, states, LODGE_BLOCK_BUSY);
 	}
-	kfree(offsets);
+	kvfree(offsets);
 	for (i = 0; i < args->count; i++)
 		good += states[i] >= LODGE_BLOCK_HELD && states[i] <= LODGE_BLOCK_SOURCE;
 	return copy_to_user(u64_to_user_ptr(args->states), states, args->count) ? -EFAULT : good;

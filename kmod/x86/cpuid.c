@@ -6,6 +6,7 @@
  * give a leaf's first entry at once.  What depends on the vCPU's state (OSXSAVE, OSPKE, APIC, sizes of the XSAVE area) is
  * written into the entries when that state changes, so that a query only reads.
  */
+#include "core/ioctl.h"
 #include "x86/cpuid.h"
 
 #include <linux/kvm_para.h>
@@ -421,7 +422,7 @@ long cpuid_ioctl_set2(void *obj, void *arg)
 	if (head.nent > CPUID_MAX_ENTRIES)
 		return -E2BIG;
 	if (head.nent) {
-		e = vmemdup_user(u->entries, array_size(sizeof(*e), head.nent));
+		e = lodge_ioctl_dup(u->entries, array_size(sizeof(*e), head.nent));
 		if (IS_ERR(e))
 			return PTR_ERR(e);
 	}
@@ -442,7 +443,7 @@ long cpuid_ioctl_set(void *obj, void *arg)
 	if (head.nent > CPUID_MAX_ENTRIES)
 		return -E2BIG;
 	if (head.nent) {
-		old = vmemdup_user(u->entries, array_size(sizeof(*old), head.nent));
+		old = lodge_ioctl_dup(u->entries, array_size(sizeof(*old), head.nent));
 		if (IS_ERR(old))
 			return PTR_ERR(old);
 		e = kvcalloc(head.nent, sizeof(*e), GFP_KERNEL_ACCOUNT);

@@ -11,6 +11,7 @@
 #include <asm/fpu/types.h>
 #include <asm/fpu/xcr.h>
 
+#include "core/ioctl.h"
 #include "x86/fpu.h"
 #include "x86/regs.h"
 #include "x86/vcpu.h"
@@ -105,13 +106,13 @@ long fpu_ioctl_get_xsave2(void *obj, void *arg)
 long fpu_ioctl_set_xsave(void *obj, void *arg)
 {
 	struct x86_vcpu *vcpu = to_x86(obj);
-	void *buf = memdup_user((void __user *)arg, fpu_xsave_size(vcpu));
+	void *buf = lodge_ioctl_dup((void __user *)arg, fpu_xsave_size(vcpu));
 	long r;
 
 	if (IS_ERR(buf))
 		return PTR_ERR(buf);
 	r = fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, buf, fpu_supported_xcr0(), &vcpu->pkru);
-	kfree(buf);
+	kvfree(buf);
 	return r;
 }
 

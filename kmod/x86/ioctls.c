@@ -10,6 +10,7 @@
 #include <linux/uaccess.h>
 
 #include "core/arch.h"
+#include "core/ioctl.h"
 #include "x86/cpuid.h"
 #include "x86/debugreg.h"
 #include "x86/fpu.h"
@@ -89,13 +90,13 @@ static long ioctl_get_irqchip(void *obj, void *arg)
 /* Encoded as _IOR, but it is user space that gives. */
 static long ioctl_set_irqchip(void *obj, void *arg)
 {
-	struct kvm_irqchip *chip = memdup_user((void __user *)arg, sizeof(*chip));
+	struct kvm_irqchip *chip = lodge_ioctl_dup((void __user *)arg, sizeof(*chip));
 	long r;
 
 	if (IS_ERR(chip))
 		return PTR_ERR(chip);
 	r = irqchip_set(obj, chip);
-	kfree(chip);
+	kvfree(chip);
 	return r;
 }
 

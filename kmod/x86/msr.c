@@ -5,6 +5,7 @@
  * An MSR that is not in the table does not exist: #GP for the guest, the end of the list for the VMM; KVM_CAP_X86_USER_SPACE_MSR
  * lets the VMM answer instead.  Guests probe for MSRs all the time, so nothing is ever printed.
  */
+#include "core/ioctl.h"
 #include "x86/msr.h"
 
 #include <linux/kvm.h>
@@ -258,7 +259,7 @@ static long msr_each(void *obj, struct kvm_msrs __user *u, bool back, bool (*one
 	if (head.nmsrs >= MSR_MAX_ENTRIES)
 		return -E2BIG;
 	bytes = head.nmsrs * sizeof(*e);
-	e = vmemdup_user(u->entries, bytes ?: 1);
+	e = lodge_ioctl_dup(u->entries, bytes ?: 1);
 	if (IS_ERR(e))
 		return PTR_ERR(e);
 	for (n = 0; n < head.nmsrs && one(obj, &e[n]); n++)

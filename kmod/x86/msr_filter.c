@@ -12,6 +12,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
+#include "core/ioctl.h"
 #include "x86/msr.h"
 #include "x86/vcpu.h"
 
@@ -57,7 +58,7 @@ static void msr_filter_free(struct msr_filter *f)
 	unsigned int i;
 
 	for (i = 0; f && i < f->n; i++)
-		kfree(f->range[i].bitmap);
+		kvfree(f->range[i].bitmap);
 	kfree(f);
 }
 
@@ -77,7 +78,7 @@ static int msr_filter_add(struct msr_filter *f, const struct kvm_msr_filter_rang
 	if (!u->flags || (u->flags & ~(KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE)) ||
 	    bytes > KVM_MSR_FILTER_MAX_BITMAP_SIZE)
 		return -EINVAL;
-	r->bitmap = memdup_user((__force void __user *)u->bitmap, bytes);
+	r->bitmap = lodge_ioctl_dup((__force void __user *)u->bitmap, bytes);
 	if (IS_ERR(r->bitmap))
 		return PTR_ERR(r->bitmap);
 	r->flags = u->flags;

@@ -169,6 +169,29 @@ static inline void fuzz_log(int log, const char *what, uint64_t round)
 		tap_note("%s: FUZZ_ROUND=%#llx is not in the kernel's log", what, (unsigned long long)round);
 }
 
+/* What the module has said above debug since @log was opened and sought to its end: a guest, or a caller, made it. */
+static inline void fuzz_quiet(int log)
+{
+	char record[8192], *text;
+	unsigned int said = 0;
+	ssize_t n;
+
+	if (log < 0 || fcntl(log, F_SETFL, O_NONBLOCK)) {
+		tap_skip("the module says nothing of it in the kernel's log", "the log cannot be read");
+		return;
+	}
+	while ((n = read(log, record, sizeof(record) - 1)) > 0 || (n < 0 && errno == EPIPE)) {
+		record[n > 0 ? n : 0] = 0;
+		text = strchr(record, ';');
+		if (!text || strncmp(text + 1, "lodge: ", 7) || (atoi(record) & 7) >= 7)
+			continue;
+		text[strcspn(text, "\n")] = 0;
+		tap_note("%s", text + 1);
+		said++;
+	}
+	tap_eq(said, 0, "the module says nothing of it in the kernel's log");
+}
+
 /*
  * Play rounds of at most @limit seconds until the time is up.  @work, shared with the children, counts what was done: a fuzzer
  * that does next to nothing has failed.
@@ -178,13 +201,15 @@ static inline void fuzz_run(const char *what, void (*play)(uint64_t seed), doubl
 	uint64_t seed = 0, round = fuzz_setting("FUZZ_ROUND", 0);
 	double stretch = fuzz_setting("STRETCH", 1);
 	double stop = fuzz_now() + fuzz_setting("FUZZ_SECONDS", 10 * stretch);
-	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC), said = open("/dev/kmsg", O_RDONLY | O_CLOEXEC);
 	struct fuzz_tally t = {};
 	struct fuzz_rng r;
 
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		tap_bail("getrandom");
 	seed = fuzz_setting("FUZZ_SEED", seed);
+	if (said >= 0)
+		lseek(said, 0, SEEK_END);
 	tap_note("%s: FUZZ_SEED=%#llx", what, (unsigned long long)seed);
 	r.state = seed;
 	while (fuzz_now() < stop) {
@@ -201,6 +226,9 @@ static inline void fuzz_run(const char *what, void (*play)(uint64_t seed), doubl
 		 (unsigned long long)*work);
 	errno = 0;
 	tap_ok(*work >= least || round, "%s: the host answers %s", what, *work >= least ? "to the end" : "next to nothing");
+	fuzz_quiet(said);
+	if (said >= 0)
+		close(said);
 }
 
 #endif

@@ -117,8 +117,17 @@ static int unload(void)
 	return syscall(SYS_delete_module, "lodge", O_NONBLOCK) ? -errno : 0;
 }
 
+static int new_vm(void)
+{
+	int sys = guest_must(open(node, O_RDWR | O_CLOEXEC)), vm = guest_must(ioctl(sys, KVM_CREATE_VM, 0));
+
+	close(sys);
+	return vm;
+}
+
 static void in_use(void)
 {
+	struct kvm_create_device vfio = { .type = KVM_DEV_TYPE_VFIO };
 	int sys = guest_must(open(node, O_RDWR | O_CLOEXEC)), vm, vcpu, stats;
 	struct kvm_run *run;
 
@@ -127,16 +136,37 @@ static void in_use(void)
 	close(sys);
 	tap_eq(unload(), -EAGAIN, "a VM keeps the module");
 	vcpu = guest_must(ioctl(vm, KVM_CREATE_VCPU, 0));
-	stats = guest_must(ioctl(vm, KVM_GET_STATS_FD, 0));
 	close(vm);
 	tap_eq(unload(), -EAGAIN, "a vCPU keeps the module");
+	stats = guest_must(ioctl(vcpu, KVM_GET_STATS_FD, 0));
 	run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	close(vcpu);
-	tap_eq(unload(), -EAGAIN, "a statistics descriptor keeps the module");
 	close(stats);
 	tap_eq(unload(), -EAGAIN, "a mapping of a vCPU's run page keeps the module");
 	tap_ok(run != MAP_FAILED && run->exit_reason == 0, "and the page is there");
 	munmap(run, 4096);
+
+	/* Each with nothing else open. */
+	vm = new_vm();
+	vcpu = guest_must(ioctl(vm, KVM_CREATE_VCPU, 0));
+	stats = guest_must(ioctl(vcpu, KVM_GET_STATS_FD, 0));
+	close(vcpu);
+	close(vm);
+	tap_eq(unload(), -EAGAIN, "a vCPU's statistics descriptor keeps the module");
+	close(stats);
+	vm = new_vm();
+	stats = guest_must(ioctl(vm, KVM_GET_STATS_FD, 0));
+	close(vm);
+	tap_eq(unload(), -EAGAIN, "a VM's statistics descriptor keeps the module");
+	close(stats);
+	vm = new_vm();
+	if (ioctl(vm, KVM_CREATE_DEVICE, &vfio) < 0) {
+		tap_ok(false, "a VM has a VFIO device");
+	} else {
+		close(vm);
+		tap_eq(unload(), -EAGAIN, "a VFIO device keeps the module");
+		close(vfio.fd);
+	}
 }
 
 static void hotplug(void)

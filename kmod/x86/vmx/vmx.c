@@ -178,7 +178,7 @@ int vmx_hw_enable(void)
 	r = vmx_vmxon(page_to_phys(c->region));
 	if (r) {
 		cr4_clear_bits(X86_CR4_VMXE);
-		pr_err("lodge: VMXON fails on CPU %d\n", smp_processor_id());
+		pr_err_ratelimited("lodge: VMXON fails on CPU %d\n", smp_processor_id());
 		return r;
 	}
 	/* Whoever used VT-x before us left translations under the same names. */
