@@ -6,10 +6,11 @@ cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=selftests/lint/tap.sh
 . selftests/lint/tap.sh
 
-# Data, licence texts and generated lists have no line to put a tag on.
+# Without a tag: LICENSE is the licences' text itself; seeds of fuzz targets are inputs, byte for byte, and their folder's
+# README.md names their licence.  Everything else can have a comment, a patch above its first file too.
 tagged()
 {
-	files . | grep -vE '^(LICENSE|LICENSES/|\.gitignore|\.clang-format|README\.md|SUPPORT\.md|CHANGELOG\.md)|\.md$|/corpus/|^qemu-patches/.*\.patch$|/series$|\.(bin|vhd|gz|json|png)$'
+	files . | grep -vE '^LICENSE$|^selftests/fuzz/corpus/[^/]+/'
 }
 
 tagged | while read -r f; do
@@ -20,13 +21,14 @@ result "every file has its licence tag" "$tmp/bad"
 
 tag()
 {
-	head -n 2 "$1" | sed -nE 's/.*SPDX-License-Identifier: //p' | sed -E 's/ *\*\/ *$//' | head -n 1
+	head -n 2 "$1" | sed -nE 's/.*SPDX-License-Identifier: //p' | sed -E 's/ *(\*\/|-->) *$//' | head -n 1
 }
 tagged | while read -r f; do
 	case $f in
 	kmod/*|Kbuild) want='GPL-2.0-only|\(?GPL-2.0-only OR (MIT|BSD-2-Clause)\)?' ;;
 	include/uapi/*) want='\(?\(?GPL-2.0-only WITH Linux-syscall-note\)?( OR (MIT|BSD-2-Clause|BSD-3-Clause))?\)?' ;;
 	include/lodge/*|userspace/liblodge/*|userspace/vhd/*|userspace/common/*) want='LGPL-2.1-or-later' ;;
+	qemu-patches/*) want='GPL-2.0-or-later' ;;
 	userspace/*|selftests/*) want='GPL-2.0-or-later|LGPL-2.1-or-later' ;;
 	*) continue ;;
 	esac
