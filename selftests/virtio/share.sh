@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# share.sh - lodge run --share: guests on clones of one image read its blocks into memory that they share. The second reads
-# hardly anything from the disk, each sees its own disk whatever the others write, and a guest that is killed harms nobody.
+# share.sh - lodge run --share: guests on clones of one image read its blocks into memory that they share, so the second reads
+# hardly anything from the disk. What came from no disk is found by its content. Each sees its own disk whatever the others
+# write, and a guest that is killed harms nobody.
 # BOX: --smp 2 --file build/lodge --file build/guest/vmlinuz --file build/guest/test-initrd --file selftests/guest/guest.sh --file selftests/virtio/host.sh --file selftests/virtio/guest-init
 # NODES: lodge
 # TIMEOUT: 800
@@ -52,14 +53,14 @@ at_least() # at_least TEXT NUMBER LEAST
 	result $? "$1" "${2:-nothing}, wanted $3"
 }
 
-start one --share user
+start one --share user --share-scan 25
 first=$pid
 comes one read
 [ "$(said one read)" = "$gold" ]
 result $? "the first guest reads the image" "$(tail -n 2 out.one)"
 at_least "most of what it read the group has now" "$(number one shared)" $(((MIB - 3) * 1048576 * 8 / 10))
 
-start two --share user
+start two --share user --share-scan 25
 comes two read
 [ "$(said two read)" = "$gold" ]
 result $? "the second guest reads the image" "$(tail -n 2 out.two)"
@@ -69,6 +70,10 @@ at_least "and needed no read for what the first one has" "$(number two unread)" 
 comes one wrote && comes two wrote && comes one again && comes two again
 result $? "both write" "$(tail -n 1 out.one) $(tail -n 1 out.two)"
 at_least "and still share the rest" "$(number two saved)" $((MIB * 1048576 / 4))
+# Their kernels and programs, which came from no disk.
+found() { [ $(($(number one scanned) + $(number two scanned))) -ge 500 ]; }
+wait_for 120 found
+result $? "equal pages are found by their content" "$(number one scanned) and $(number two scanned)"
 lodge mem | sed 's/^/# /'
 start three
 comes three read

@@ -5,6 +5,8 @@
 #include <json-c/json.h>
 #include <stdio.h>
 
+#include "vmm/scan.h"
+
 void plan_print_line(const struct run_options *o, const char *cmdline)
 {
 	unsigned int i;
@@ -21,6 +23,8 @@ void plan_print_line(const struct run_options *o, const char *cmdline)
 		fprintf(stderr, " --share %llu", (unsigned long long)o->share_group);
 	else if (o->share)
 		fprintf(stderr, " --share user");
+	if (o->share && o->share_scan != SCAN_PERCENT_DEFAULT)
+		fprintf(stderr, " --share-scan %u", o->share_scan);
 	fprintf(stderr, " -p '%s'\n", cmdline);
 }
 
@@ -52,6 +56,7 @@ void plan_print_json(const struct run_options *o, const char *cmdline)
 	json_object_object_add(p, "memory", json_object_new_int64(o->mem));
 	json_object_object_add(p, "share", json_object_new_boolean(o->share));
 	json_object_object_add(p, "share_group", json_object_new_uint64(o->share_group));
+	json_object_object_add(p, "share_scan", json_object_new_int(o->share ? o->share_scan : 0));
 	json_object_object_add(p, "cpus", json_object_new_int(o->cpus));
 	add_text(p, "console", o->console);
 	add_text(p, "ring", o->packed_rings ? "packed" : "split");

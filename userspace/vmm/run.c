@@ -27,6 +27,7 @@
 #include "vmm/exec.h"
 #include "vmm/machine.h"
 #include "vmm/plan.h"
+#include "vmm/scan.h"
 #include "vmm/terminal.h"
 #include "vmm/vcpu.h"
 
@@ -42,6 +43,7 @@ struct run {
 	struct console *console;
 	struct control *control;
 	struct exec *exec;
+	struct scan *scan;
 	char *cmdline;
 	int kernel_fd, initrd_fd, lock_fd, signal_fd;
 	struct loop_source signal_src;
@@ -381,6 +383,7 @@ static int prepare_machine(struct run *r, struct err *e)
 		.unblock = unblock,
 		.ctx = r,
 	};
+	struct scan_config scan = { o->share_scan, SCAN_FIRST_MS, SCAN_PASS_MS, scan_by_module };
 
 	if (r->exec)
 		exec_archive(r->exec, &cfg.boot.extra, &cfg.boot.extra_len);
@@ -392,6 +395,11 @@ static int prepare_machine(struct run *r, struct err *e)
 	if (!r->devices)
 		return -EIO;
 	disks_set_ops(devices_disks(r->devices), &disk_ops, r);
+	if (o->share && o->share_scan) {
+		r->scan = scan_create(machine_board(r->machine)->mem, &scan, e);
+		if (!r->scan)
+			return -EIO;
+	}
 	if (r->exec && exec_connect(r->exec, r->devices, r->loop, e) < 0)
 		return -EIO;
 	return machine_load(r->machine, e);
@@ -436,6 +444,7 @@ static void teardown(struct run *r)
 	r->console = NULL;
 	if (r->exec)
 		exec_disconnect(r->exec);
+	scan_destroy(r->scan);
 	machine_destroy(r->machine);
 	devices_destroy(r->devices);
 	exec_destroy(r->exec);

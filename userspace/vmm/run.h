@@ -36,6 +36,7 @@ struct run_options {
 	bool dry_run, json, quiet, pit, no_stdin, bare_cmdline;
 	bool share;			/* memory, in this group of the user's; 0 is the default one */
 	u64 share_group;
+	unsigned int share_scan;	/* percent of a CPU to look for equal pages with */
 	bool packed_rings;		/* offer them; the guest decides */
 	char **command;			/* NULL, or the words behind "--" */
 	unsigned int command_len;

@@ -10,6 +10,7 @@
 #include "common/size.h"
 #include "vmm/machine.h"
 #include "vmm/run.h"
+#include "vmm/scan.h"
 
 #define DEFAULT_DEVICE "/dev/lodge"
 #define DEFAULT_MEM (512 * MIB)
@@ -34,6 +35,7 @@ enum {
 	OPT_RING,
 	OPT_SECCOMP,
 	OPT_SHARE,
+	OPT_SHARE_SCAN,
 	OPT_TIMEOUT,
 };
 
@@ -70,6 +72,7 @@ static const struct opt run_opts[] = {
 	  "kill log off" },
 	{ OPT_SHARE, "share", "WITH", "share equal memory with guests of this user: off, user or a group's number (default off)",
 	  "off user" },
+	{ OPT_SHARE_SCAN, "share-scan", "PERCENT", "of a CPU at most to look for equal pages (default 2; 0: do not look)" },
 	{ OPT_TIMEOUT, "timeout", "SECONDS", "end the guest after this time" },
 	{ 0 },
 };
@@ -203,6 +206,10 @@ static int parse_value(struct run_options *o, int id, const char *arg, struct er
 		return 0;
 	case OPT_SHARE:
 		return parse_share(o, arg, e);
+	case OPT_SHARE_SCAN:
+		r = number_parse(arg, "--share-scan", 0, 100, &v, e);
+		o->share_scan = v;
+		return r;
 	case OPT_LOG:
 		r = log_set_level_name(arg);
 		if (r < 0)
@@ -270,6 +277,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv, struct err *
 	o->mem = DEFAULT_MEM;
 	o->cpus = 1;
 	o->console = "hvc0";
+	o->share_scan = SCAN_PERCENT_DEFAULT;
 	o->append = "";
 	snprintf(o->name, sizeof(o->name), "guest-%d", getpid());
 	opts_init(&p, argc, argv);
