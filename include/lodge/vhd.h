@@ -31,6 +31,12 @@ extern "C" {
 struct vhd;
 struct vhd_queue;
 
+/*
+ * From now on fn is the first that a thread does which the library starts; NULL: nothing. For programs that confine their
+ * threads. For the whole process, before an image is opened.
+ */
+void vhd_on_thread(void (*fn)(void));
+
 struct vhd_error {
 	int code;		/* positive errno */
 	char text[768];		/* a sentence, no newline */

@@ -69,6 +69,20 @@ assert p["name"] == "plan" and p["cpus"] == 3 and p["memory"] == 128 << 20 and p
 assert len(p["disks"]) == 2 and p["nets"] == ["user", "tap,ifname=lt0"] and p["command"] == ["echo", "a \"b\""]
 assert "rdinit=" in p["cmdline"] and p["initrd"] is None' "$work/out" 2>"$work/err"
 result $? "--dry-run --json tells all of the plan" "$(cat "$work/out" "$work/err")"
+mkdir -p "$work/tree/tools/x" "$work/tree/arch/x86/boot"
+cp "$work/noise" "$work/tree/arch/x86/boot/bzImage"
+found() { (cd "$1" && "$lodge" run --dry-run --json) 2>"$work/err" | sed -n 's/.*"kernel": "\(.*\)",/\1/p'; }
+[ "$(found "$work/tree")" = arch/x86/boot/bzImage ] &&
+	[ "$(found "$work/tree/tools/x")" = ../../arch/x86/boot/bzImage ] &&
+	cp "$work/noise" "$work/tree/bzImage" && [ "$(found "$work/tree")" = ./bzImage ]
+result $? "the kernel of a source tree is found" "$(found "$work/tree") $(cat "$work/err")"
+if [ ! -r "/boot/vmlinuz-$(uname -r)" ]; then
+	(cd "$work" && "$lodge" run --dry-run) >"$work/out" 2>&1
+	[ $? = 3 ] && grep -q "/boot/vmlinuz-$(uname -r)" "$work/out"
+else
+	[ "$(found "$work")" = "/boot/vmlinuz-$(uname -r)" ]
+fi
+result $? "without one it is the host's, or an error that tells the places" "$(cat "$work/out")"
 expect 3 "disk $work/none" "--dry-run finds a disk missing" "$lodge" run --dry-run -k "$work/noise" "$work/none"
 expect 3 'tup' "--dry-run finds a network misspelt" "$lodge" run --dry-run -k "$work/noise" --net tup
 expect 0 '^\[\]' "list --json without guests" "$lodge" list --json

@@ -30,13 +30,17 @@ chmod 755 root/init
 start()
 {
 	lodge run --device "$node" -q --name one -m 128 -k vmlinuz -i root.cpio --net none \
-		--console ttyS0 -a "quiet no_timer_check do=$1" </dev/null >run.out 2>&1 &
+		--console ttyS0 --disk disk.raw -a "quiet no_timer_check do=$1" </dev/null >run.out 2>&1 &
 	pid=$!
 }
+truncate -s 1M disk.raw
 
 start shell
 wait_for 60 logged 'guest is up'
 result $? "the log holds what the guest has printed" "$(cat run.out)"
+cat /proc/$pid/task/*/status | awk '/^Name/ { name = $2 } /^Seccomp:/ { print name, $2 }' >filters
+! grep -v ' 2$' filters && [ "$(wc -l <filters)" -ge 4 ]
+result $? "every thread has a filter of system calls" "$(tr '\n' ';' <filters)"
 lodge list --names | grep -qx one
 result $? "list shows it"
 lodge info --json one | grep -q '"state": "running"'

@@ -11,10 +11,14 @@
  * TIMEOUT: 240
  */
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -202,6 +206,61 @@ static void ends(const char *what, const char *keys, int sig, int code_wanted)
 	close_terminal(&s);
 }
 
+/*
+ * A filter sees what ptrace made of a system call, so this is how the test has lodge make one that it may not.  The call
+ * that it waits in comes again after the stop.
+ */
+static bool make_forbidden_call(pid_t pid)
+{
+	struct user_regs_struct regs;
+	unsigned int stops;
+	int st;
+
+	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) || ptrace(PTRACE_INTERRUPT, pid, 0, 0))
+		return false;
+	for (stops = 0; stops < 50; stops++) {
+		if (waitpid(pid, &st, 0) != pid || !WIFSTOPPED(st))
+			return false;
+		if (WSTOPSIG(st) == (SIGTRAP | 0x80) && !ptrace(PTRACE_GETREGS, pid, 0, &regs) && (long)regs.rax == -ENOSYS)
+			break;
+		if (ptrace(PTRACE_SYSCALL, pid, 0, 0))
+			return false;
+	}
+	regs.orig_rax = SYS_execve;
+	return stops < 50 && !ptrace(PTRACE_SETREGS, pid, 0, &regs) && !ptrace(PTRACE_DETACH, pid, 0, 0);
+}
+
+static void forbidden_call(void)
+{
+	struct session s;
+	int st;
+
+	TAP_REQUIRE(start(&s), "forbidden call: the guest runs");
+	TAP_REQUIRE(make_forbidden_call(s.pid), "lodge makes a system call that it has no business with");
+	tap_ok(wait_text(&s, "no business with, number 59"), "it says so, with the call's number");
+	st = wait_end(&s);
+	if (!tap_ok(st != -1 && WIFSIGNALED(st) && WTERMSIG(st) == SIGSYS, "SIGSYS ends it"))
+		tap_note("wait status %#x", st);
+	tap_ok(is_restored(&s), "the terminal is as before");
+	close_terminal(&s);
+}
+
+static void hint(void)
+{
+	char *argv[] = { "lodge", "run", "--device", (char *)node, "--name", "tty", "-m", "16", "-k", "tiny", "--net",
+			 "none", "--console", "ttyS0", NULL };
+	struct session s;
+
+	open_terminal(&s);
+	spawn(&s, argv);
+	tap_ok(wait_text(&s, "# lodge run --device") && wait_text(&s, "# C-a x ends the guest"),
+	       "without -q: the resolved command, and a line about the keys");
+	tap_ok(wait_text(&s, "!"), "before the guest says anything");
+	type(&s, "\001p\001bq");
+	tap_ok(wait_end(&s) == 0 && is_restored(&s), "C-a p and C-a b do a guest no harm that has no use for them");
+	close_terminal(&s);
+}
+
 static void keys_reach_the_guest(void)
 {
 	struct session s;
@@ -291,6 +350,9 @@ int main(int argc, char **argv)
 	ends("SIGUSR1", NULL, SIGUSR1, -SIGUSR1);
 	ends("SIGSEGV", NULL, SIGSEGV, -SIGSEGV);
 	ends("SIGABRT", NULL, SIGABRT, -SIGABRT);
+	ends("SIGSYS that somebody sent", NULL, SIGSYS, -SIGSYS);
+	forbidden_call();
+	hint();
 	hang_up();
 	console_command();
 	if (system("printf abcq >k"))

@@ -39,7 +39,7 @@ static void *thread_main(void *arg)
 int thread_start(pthread_t *t, const char *name, enum thread_role role, void *(*fn)(void *),
 		 void *ctx)
 {
-	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT };
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS };
 	struct start *s = calloc(1, sizeof(*s));
 	sigset_t all, old;
 	unsigned int i;

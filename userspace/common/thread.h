@@ -12,7 +12,8 @@
 
 #include <pthread.h>
 
-enum thread_role { THREAD_CONTROL, THREAD_VCPU, THREAD_IO };
+/* THREAD_DISK: reads and writes image files for others, and nothing else. */
+enum thread_role { THREAD_CONTROL, THREAD_VCPU, THREAD_IO, THREAD_DISK };
 
 typedef int thread_enter_fn(enum thread_role role);
 

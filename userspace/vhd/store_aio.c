@@ -37,6 +37,13 @@
 #define SPARES		4
 #define STACK_BYTES	(128 << 10)
 
+static void (*thread_begins)(void);
+
+void vhd_on_thread(void (*fn)(void))
+{
+	thread_begins = fn;
+}
+
 struct store_queue {
 	struct store_file *file;
 	io_context_t ctx;
@@ -337,6 +344,8 @@ static void *helper(void *arg)
 {
 	struct store_file *f = arg;
 
+	if (thread_begins)
+		thread_begins();
 	pthread_mutex_lock(&f->lock);
 	for (;;) {
 		struct store_queue *sq;
@@ -381,11 +390,16 @@ static void helpers_stop(struct store_file *f)
 static int helpers_start(struct store_file *f)
 {
 	unsigned int want = f->store.direct ? STORE_THREADS_DIRECT : STORE_THREADS_BUFFERED;
+	/* Signals of a fault are for the thread that makes it; the program may have a handler. */
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS };
 	sigset_t all, old;
 	pthread_attr_t attr;
+	unsigned int i;
 	int ret = 0;
 
 	sigfillset(&all);
+	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigdelset(&all, faults[i]);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);

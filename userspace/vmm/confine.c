@@ -4,9 +4,13 @@
  *
  * The lists are what the code behind each role calls, by reading it: memory allocation and
  * locking for all; KVM's run-time ioctls for vCPUs; disk and network I/O for I/O threads; and for
- * the main thread also what a restart of the machine and the control socket need. vCPU and I/O
+ * the main thread also what a restart of the machine and the control socket need. The image library's
+ * threads have the first list alone. vCPU and I/O
  * threads cannot open files, start programs or make sockets of their own accord; the user-mode
  * network's thread makes sockets, as that is its purpose.
+ *
+ * What is not on the list ends the process by SIGSYS, with a line that says which call it was, and the terminal
+ * as it was before; the call is not made. No thread but the main one can change what SIGSYS does.
  *
  * Compiled filters are installed with TSYNC off: each thread has its own. The main thread's comes
  * last, after all others were started, since a filter is inherited.
@@ -16,15 +20,23 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <linux/vhost.h>
+#include <lodge/vhd.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <uapi/lodge.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/types.h"
+#include "vmm/terminal.h"
+
+/* siginfo's code for a filter's trap; <signal.h> lacks it. */
+#define SI_SECCOMP 1
 
 static enum run_seccomp mode = RUN_SECCOMP_OFF;
 
@@ -35,7 +47,7 @@ static const int common_calls[] = {
 	SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mprotect), SCMP_SYS(mremap), SCMP_SYS(madvise),
 	SCMP_SYS(brk), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl),
 	SCMP_SYS(timerfd_settime), SCMP_SYS(eventfd2), SCMP_SYS(rt_sigreturn),
-	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(sigaltstack),
+	SCMP_SYS(rt_sigprocmask), SCMP_SYS(sigaltstack),
 	SCMP_SYS(restart_syscall), SCMP_SYS(tgkill), SCMP_SYS(gettid), SCMP_SYS(getpid),
 	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(rseq), SCMP_SYS(set_robust_list),
 	SCMP_SYS(prctl), SCMP_SYS(seccomp), SCMP_SYS(getrandom), SCMP_SYS(fcntl),
@@ -56,6 +68,7 @@ static const int io_calls[] = {
 };
 
 static const int control_calls[] = {
+	SCMP_SYS(rt_sigaction),		/* terminal_raw() */
 	SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(setsockopt),
 	SCMP_SYS(shutdown), SCMP_SYS(openat), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
 	SCMP_SYS(unlink), SCMP_SYS(rmdir), SCMP_SYS(flock), SCMP_SYS(io_setup), SCMP_SYS(io_destroy),
@@ -74,7 +87,7 @@ static const u32 run_ioctls[] = {
 
 static const u32 io_ioctls[] = {
 	0x5421 /* FIONBIO */, 0x541b /* FIONREAD */, 0x400454d0 /* TUNSETOFFLOAD */,
-	0x400454d9 /* TUNSETQUEUE */, LODGE_GUEST_FILE_BLOCKS,
+	0x400454d9 /* TUNSETQUEUE */, LODGE_GUEST_FILE_BLOCKS, LODGE_GUEST_FILE_SCAN,
 };
 
 static const u32 vhost_ioctls[] = {
@@ -132,6 +145,8 @@ static int build(scmp_filter_ctx f, enum thread_role role)
 	int r;
 
 	r = allow_calls(f, common_calls, ARRAY_SIZE(common_calls));
+	if (r || role == THREAD_DISK)
+		return r;
 	if (!r)
 		r = allow_ioctls(f, run_ioctls, ARRAY_SIZE(run_ioctls));
 	if (!r)
@@ -149,10 +164,44 @@ static int build(scmp_filter_ctx f, enum thread_role role)
 	return r;
 }
 
+static void enter_disk_thread(void)
+{
+	if (confine_enter(THREAD_DISK) < 0)
+		_Exit(71);
+}
+
+/* SECCOMP_RET_TRAP, or somebody sent it. Only what is safe in a handler. */
+static void on_refused(int sig, siginfo_t *info, void *context)
+{
+	static const char text[] = "lodge: a thread was about to make a system call that it has no business with, number ";
+	static const char hint[] = "; the guest is ended. If it is a fault of lodge's, --seccomp log goes on\r\n";
+	char line[sizeof(text) + 16 + sizeof(hint)];
+	unsigned int n = info->si_syscall, len = sizeof(text) - 1, tens = 1;
+
+	(void)context;
+	terminal_emergency();
+	if (info->si_code == SI_SECCOMP) {
+		memcpy(line, text, len);
+		while (n / tens >= 10)
+			tens *= 10;
+		for (; tens; tens /= 10)
+			line[len++] = '0' + n / tens % 10;
+		memcpy(line + len, hint, sizeof(hint) - 1);
+		if (write(STDERR_FILENO, line, len + sizeof(hint) - 1) < 0)
+			len = 0;
+	}
+	raise(sig);	/* SA_RESETHAND: this time by default */
+}
+
 void confine_set_mode(enum run_seccomp m)
 {
+	struct sigaction sa = { .sa_sigaction = on_refused, .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER };
+
 	mode = m;
 	thread_set_enter_hook(m == RUN_SECCOMP_OFF ? NULL : confine_enter);
+	vhd_on_thread(m == RUN_SECCOMP_OFF ? NULL : enter_disk_thread);
+	if (m == RUN_SECCOMP_KILL)
+		sigaction(SIGSYS, &sa, NULL);
 }
 
 int confine_enter(enum thread_role role)
@@ -162,7 +211,7 @@ int confine_enter(enum thread_role role)
 
 	if (mode == RUN_SECCOMP_OFF)
 		return 0;
-	f = seccomp_init(mode == RUN_SECCOMP_LOG ? SCMP_ACT_LOG : SCMP_ACT_KILL_PROCESS);
+	f = seccomp_init(mode == RUN_SECCOMP_LOG ? SCMP_ACT_LOG : SCMP_ACT_TRAP);
 	if (!f)
 		return -ENOMEM;
 	r = seccomp_attr_set(f, SCMP_FLTATR_CTL_NNP, 1);

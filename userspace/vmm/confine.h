@@ -3,7 +3,7 @@
  * Narrowing what the VMM's threads may ask of the host's kernel.
  *
  * Each thread role has a list of system calls that its code makes; everything else ends the
- * process (or is logged, or nothing is filtered). ioctl is allowed by request number. The filters
+ * process by SIGSYS (or is logged, or nothing is filtered). ioctl is allowed by request number. The filters
  * are installed before the first guest instruction.
  */
 #ifndef VMM_CONFINE_H

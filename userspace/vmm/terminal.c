@@ -5,7 +5,7 @@
  * Orderly ends call terminal_restore(). The rest is caught here: atexit() for exit(), and a
  * handler for the signals that would kill, by a fault or because somebody sent them, which restores
  * and lets the default action follow (tcsetattr is async-signal-safe, and each thread's filter lets
- * it pass). Nothing helps against SIGKILL, nor when a filter kills.
+ * it pass). A filter that refuses a system call has a handler of its own (confine.c). Nothing helps against SIGKILL.
  */
 #include "vmm/terminal.h"
 
@@ -37,12 +37,17 @@ void terminal_restore(void)
 	log_set_raw_tty(false);
 }
 
-static void on_fatal(int sig)
+void terminal_emergency(void)
 {
 	int fd = raw_fd;
 
 	if (fd >= 0)
 		tcsetattr(fd, TCSANOW, &saved);
+}
+
+static void on_fatal(int sig)
+{
+	terminal_emergency();
 	raise(sig);	/* SA_RESETHAND: this time by default */
 }
 
@@ -53,7 +58,7 @@ int terminal_raw(int fd)
 		SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF,	SIGXCPU, SIGXFSZ, SIGPWR,  SIGIO,
 	};
 	static bool installed;
-	struct sigaction sa = { .sa_handler = on_fatal, .sa_flags = SA_RESETHAND | SA_NODEFER };
+	struct sigaction sa = { .sa_handler = on_fatal, .sa_flags = SA_RESETHAND | SA_NODEFER }, old;
 	struct termios raw;
 	unsigned int i;
 
@@ -62,7 +67,8 @@ int terminal_raw(int fd)
 	if (!installed) {
 		atexit(terminal_restore);
 		for (i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-			sigaction(fatal[i], &sa, NULL);
+			if (fatal[i] != SIGSYS || (!sigaction(SIGSYS, NULL, &old) && old.sa_handler == SIG_DFL))
+				sigaction(fatal[i], &sa, NULL);
 		installed = true;
 	}
 	raw = saved;

@@ -12,6 +12,8 @@ bool terminal_usable(int fd);
 /* Raw mode; from now on exit(), abort() and fatal signals restore it. 0 or -errno. */
 int terminal_raw(int fd);
 void terminal_restore(void);
+/* The same, from a signal's handler. */
+void terminal_emergency(void);
 /* -errno when it is no terminal. */
 int terminal_size(int fd, unsigned int *cols, unsigned int *rows);
 
