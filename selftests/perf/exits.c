@@ -4,12 +4,16 @@
  *
  * usage: exits NODE [ROW...]
  *
- * For each row a guest repeats one operation between two RDTSCs; the cost of the same loop without the operation is taken off.
- * Under QEMU's -icount a tick is an instruction, of guest and host together, and the figures are exact and repeatable; anywhere
- * else they are time, and only ratios of runs on the same machine mean anything.
+ * For each row a guest repeats one operation between two RDTSCs; the cost of the same loop with an operation that does nothing is
+ * taken off.  Under QEMU's -icount a tick is an instruction, of guest and host together, and the figures are exact and
+ * repeatable; anywhere else they are time, and only ratios of runs on the same machine mean anything.
  *
- * Before each row registers that the host must preserve are filled with patterns, and checked after it: a back end that is fast
- * because it forgets something prints "state ROW: what", and fails.
+ * After the loop the same operation runs a few times more, uncounted, with known values in all registers that it is to leave
+ * alone (state.h): a back end that is fast because it forgets something prints "state ROW: what", and fails.
+ *
+ * A fault of stage 2 comes once for a page, and whoever maps neighbours along makes one exit for several pages.  The rows
+ * "stage2-read" and "-write" touch pages that lie STRIDE apart, each of which is an exit; those that end in "-sequence" touch one
+ * page after the other, where the cost is that of a page, with or without an exit of its own.
  *
  * Output: one line a row, "ROW ticks"; exit status 1 if a state check failed.
  */
@@ -18,308 +22,148 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 
-#include "../vm/guest.h"
+#include "state.h"
 
 #define __unused	__attribute__((unused))
 #define ROUNDS		200
+#define CHECKS		8		/* of each operation, half of them with complementary values */
 #define EVENT_PORT	0x5a0
 #define USER_PORT	0x5b0
 #define EVENT_MMIO	0xd0000000ul
 #define USER_MMIO	0xd0010000ul
 #define FRESH		0x40000000ul	/* 4 KiB pages for the stage-2 rows */
-#define PAGES		512
+#define PAGE		4096ul
+#define STRIDE		65536ul		/* apart: no mapping of neighbours reaches so far */
 
 struct row {
 	const char *name;
-	void (*fn)(void);
-	unsigned int rounds;
+	void *op;			/* a function: the operation, and a return */
+	u64 rax, rcx, rdx;		/* when it begins; rdx grows by step each time */
+	unsigned int changes;		/* what it may (state.h) */
+	void (*setup)(void);		/* in the guest, before all else */
+	void (*check)(bool odd);	/* in place of state_round() */
+	u64 step;			/* of a row of stage-2 faults, which can be run once only */
+	unsigned int rounds;		/* ROUNDS if 0 */
+	bool absent;			/* those pages are not there yet */
 };
 
 static volatile u64 ticks, empty_ticks;
 static volatile int rounds;
+static const struct row *volatile row;
+static volatile u64 in_rax, in_rdx;	/* row's, unless its setup knows better */
 static volatile u64 irqs;
-static volatile u64 bad_state;		/* bit: see state_names */
-static const char *const state_names[] = { "general registers", "xmm registers", "debug registers", "MSRs", "flags" };
+static volatile u64 timed;		/* ticks inside of a handler, for rows that count those alone */
 
-/* ---- what must survive ---- */
+/* ---- operations ---- */
 
-static const u32 state_msrs[] = { 0x174, 0x175, 0x176, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102 };
-#define NR_STATE_MSRS	(sizeof(state_msrs) / sizeof(state_msrs[0]))
+asm(".pushsection .text\n"
+    "op_cpuid: cpuid; ret\n"
+    "op_vmcall: vmmcall; ret\n"
+    "op_wrmsr: wrmsr; ret\n"
+    "op_in_pic: in $0x21, %al; ret\n"	/* the PIC's mask */
+    "op_in: in %dx, %al; ret\n"
+    "op_out: out %al, %dx; ret\n"
+    "op_outw: out %ax, %dx; ret\n"
+    "op_read: mov (%rdx), %eax; ret\n"
+    "op_write: mov %eax, (%rdx); ret\n"
+    "op_cr0: mov %rax, %cr0; mov %rdx, %cr0; ret\n"
+    "op_cr4: mov %rax, %cr4; mov %rdx, %cr4; ret\n"
+    "op_deadline: rdtsc; add $0x40000000, %eax; adc $0, %edx; wrmsr; ret\n"
+    "op_ipi:\n"		/* interrupts are off, so the answer waits for STI */
+    "	wrmsr\n"
+    "	mov pongs(%rip), %rax\n"
+    "1:	sti; hlt; cli\n"
+    "	cmp pongs(%rip), %rax\n"
+    "	je 1b\n"
+    "	ret\n"
+    ".popsection\n");
+extern char op_cpuid[], op_vmcall[], op_wrmsr[], op_in_pic[], op_in[], op_out[], op_outw[], op_read[], op_write[];
+extern char op_cr0[], op_cr4[], op_deadline[], op_ipi[];
 
-GUEST_INLINE u64 pattern(unsigned int i)
-{
-	return 0x00007a5a5a000000ull + i * 0x1111;	/* canonical, whatever the MSR */
-}
+/* ---- what rows need beside them, in the guest ---- */
 
-GUEST_INLINE void state_arm(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < NR_STATE_MSRS; i++)
-		wrmsr_(state_msrs[i], i == 0 ? 8 : i == 6 ? 0x47700 : pattern(i));
-	asm volatile("mov %0, %%dr0; mov %1, %%dr1; mov %2, %%dr2; mov %3, %%dr3"
-		     : : "r"(pattern(100)), "r"(pattern(101)), "r"(pattern(102)), "r"(pattern(103)));
-	asm volatile("movq %0, %%xmm6; movq %1, %%xmm13; punpcklqdq %%xmm13, %%xmm6" : : "r"(pattern(110)), "r"(pattern(111)));
-}
-
-GUEST_INLINE void state_check(void)
-{
-	u64 a, b, c, d;
-	unsigned int i;
-
-	for (i = 0; i < NR_STATE_MSRS; i++)
-		if (rdmsr_(state_msrs[i]) != (i == 0 ? 8 : i == 6 ? 0x47700 : pattern(i)))
-			bad_state |= 8;
-	asm volatile("mov %%dr0, %0; mov %%dr1, %1; mov %%dr2, %2; mov %%dr3, %3" : "=r"(a), "=r"(b), "=r"(c), "=r"(d));
-	if (a != pattern(100) || b != pattern(101) || c != pattern(102) || d != pattern(103))
-		bad_state |= 4;
-	asm volatile("movq %%xmm6, %0; movq %%xmm13, %1" : "=r"(a), "=r"(b));
-	if (a != pattern(110) || b != pattern(111))
-		bad_state |= 2;
-}
-
-/*
- * Run @op with known values in the registers that it does not use (rbx, rbp, rsi, rdi, r8-r15 as named by @in), check them and
- * the carry flag afterwards.  Costs the same few instructions in every row, the empty one included.
- */
-#define CHECKED(op, ...) \
-	do { \
-		u64 lost; \
-		asm volatile("push %%rbp\n mov $0x1234567, %%ebp\n mov %%rbp, %%r8\n mov %%rbp, %%r9\n mov %%rbp, %%r10\n" \
-			     "mov %%rbp, %%r11\n mov %%rbp, %%r12\n mov %%rbp, %%r13\n mov %%rbp, %%r14\n mov %%rbp, %%r15\n stc\n" \
-			     op "\n" \
-			     "setnc %%sil\n movzbl %%sil, %%esi\n" \
-			     "xor $0x1234567, %%rbp\n or %%rbp, %%rsi\n xor $0x1234567, %%r8\n or %%r8, %%rsi\n" \
-			     "xor $0x1234567, %%r9\n or %%r9, %%rsi\n xor $0x1234567, %%r10\n or %%r10, %%rsi\n" \
-			     "xor $0x1234567, %%r11\n or %%r11, %%rsi\n xor $0x1234567, %%r12\n or %%r12, %%rsi\n" \
-			     "xor $0x1234567, %%r13\n or %%r13, %%rsi\n xor $0x1234567, %%r14\n or %%r14, %%rsi\n" \
-			     "xor $0x1234567, %%r15\n or %%r15, %%rsi\n pop %%rbp\n" \
-			     : "=&S"(lost) : __VA_ARGS__ \
-			     : "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc", "memory"); \
-		if (lost) \
-			bad_state |= 1; \
-	} while (0)
-
-#define MEASURE(...) \
-	do { \
-		u64 start_; \
-		int i_; \
-		state_arm(); \
-		__VA_ARGS__ \
-		start_ = rdtsc_(); \
-		for (i_ = 0; i_ < rounds; i_++) {
-
-#define MEASURED \
-		} \
-		ticks = rdtsc_() - start_; \
-		state_check(); \
-		guest_exit(); \
-	} while (0)
-
-/* ---- rows ---- */
-
-static GUEST void row_empty(void)
-{
-	MEASURE(); CHECKED("nop"); MEASURED;
-}
-
-static GUEST void row_cpuid(void)
-{
-	u32 a, b, c, d;
-
-	MEASURE();
-	a = 0x80000000;
-	c = 0;
-	asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-	CHECKED("nop");
-	MEASURED;
-}
-
-static GUEST void row_vmcall(void)
-{
-	long a;
-
-	MEASURE();
-	a = 99;		/* no such hypercall */
-	asm volatile("vmmcall" : "+a"(a) : : "memory");
-	CHECKED("nop");
-	MEASURED;
-}
-
-static GUEST void row_wrmsr(void)
-{
-	MEASURE(wrmsr_(0x3b, 0););
-	CHECKED("wrmsr", "a"(0), "d"(0), "c"(0x3b));	/* TSC_ADJUST */
-	MEASURED;
-}
-
-static GUEST void row_pio_kernel(void)
-{
-	MEASURE();
-	CHECKED("in $0x21, %%al", "a"(0));		/* the PIC's mask */
-	MEASURED;
-}
-
-static GUEST void row_pio_user(void)
-{
-	MEASURE();
-	CHECKED("in %%dx, %%al", "a"(0), "d"(USER_PORT));
-	MEASURED;
-}
-
-static GUEST void row_pio_out_user(void)
-{
-	MEASURE();
-	CHECKED("out %%al, %%dx", "a"(0), "d"(USER_PORT));
-	MEASURED;
-}
-
-static GUEST void row_pio_event(void)
-{
-	MEASURE();
-	CHECKED("out %%ax, %%dx", "a"(1), "d"(EVENT_PORT));
-	MEASURED;
-}
-
-static GUEST void row_mmio_user(void)
-{
-	MEASURE();
-	CHECKED("mov (%%rdx), %%eax", "a"(0), "d"(USER_MMIO));
-	MEASURED;
-}
-
-static GUEST void row_mmio_out_user(void)
-{
-	MEASURE();
-	CHECKED("mov %%eax, (%%rdx)", "a"(0), "d"(USER_MMIO));
-	MEASURED;
-}
-
-static GUEST void row_mmio_event(void)
-{
-	MEASURE();
-	CHECKED("mov %%eax, (%%rdx)", "a"(1), "d"(EVENT_MMIO));
-	MEASURED;
-}
-
-static GUEST void on_self_ipi(u64 vector __unused, u64 *frame __unused, u64 error __unused)
+static GUEST void on_irq(u64 vector __unused, u64 *frame __unused, u64 error __unused)
 {
 	irqs++;
 	wrmsr_(0x80b, 0);
 }
 
-static GUEST void on_self_ipi_xapic(u64 vector __unused, u64 *frame __unused, u64 error __unused)
+static GUEST void on_irq_xapic(u64 vector __unused, u64 *frame __unused, u64 error __unused)
 {
 	irqs++;
 	apic_write(0xb0, 0);
 }
 
-static GUEST void row_self_ipi(void)
-{
-	guest_irq[0x40] = on_self_ipi;
-	guest_apic_on(true);
-	asm volatile("sti");
-	MEASURE();
-	CHECKED("wrmsr", "a"(0x40 | 1 << 18), "d"(0), "c"(0x830));
-	MEASURED;
-}
-
-static GUEST void row_self_ipi_xapic(void)
-{
-	guest_irq[0x40] = on_self_ipi_xapic;
-	guest_apic_on(false);
-	asm volatile("sti");
-	MEASURE();
-	CHECKED("movl $0x40040, (%%rdx)", "d"(0xfee00300ul));
-	MEASURED;
-}
-
-static volatile u64 eoi_ticks;
-
-static GUEST void on_eoi_timed(u64 vector __unused, u64 *frame __unused, u64 error __unused)
+static GUEST void on_irq_timed(u64 vector __unused, u64 *frame __unused, u64 error __unused)
 {
 	u64 start = rdtsc_();
 
 	wrmsr_(0x80b, 0);
-	eoi_ticks += rdtsc_() - start;
+	timed += rdtsc_() - start;
 	irqs++;
 }
 
+static GUEST void setup_x2apic(void)
+{
+	guest_irq[0x40] = on_irq;
+	guest_apic_on(true);
+	wrmsr_(0x832, 0x40040);	/* the timer: TSC deadline */
+	asm volatile("sti");
+}
+
+static GUEST void setup_xapic(void)
+{
+	guest_irq[0x40] = on_irq_xapic;
+	guest_apic_on(false);
+	asm volatile("sti");
+}
+
 /* Only the EOI write inside the handler is counted. */
-static GUEST void row_eoi(void)
+static GUEST void setup_eoi(void)
 {
-	int i;
-
-	guest_irq[0x40] = on_eoi_timed;
-	guest_apic_on(true);
-	asm volatile("sti");
-	state_arm();
-	eoi_ticks = 0;
-	for (i = 0; i < rounds; i++)
-		CHECKED("wrmsr", "a"(0x40 | 1 << 18), "d"(0), "c"(0x830));
-	ticks = eoi_ticks + empty_ticks;
-	state_check();
-	guest_exit();
+	setup_x2apic();
+	guest_irq[0x40] = on_irq_timed;
 }
 
-static GUEST void row_tsc_deadline(void)
-{
-	u64 when;
+static volatile bool odd_round;
 
-	guest_irq[0x41] = on_self_ipi;
-	guest_apic_on(true);
-	wrmsr_(0x832, 0x40041);
-	MEASURE();
-	when = rdtsc_() + 1000000000ull;
-	CHECKED("wrmsr", "a"((u32)when), "d"((u32)(when >> 32)), "c"(0x6e0));
-	MEASURED;
+static GUEST void on_irq_checked(u64 vector __unused, u64 *frame __unused, u64 error __unused)
+{
+	state_round(op_wrmsr, 0, 0x80b, 0, 0, odd_round);
+	irqs++;
 }
 
-static GUEST void row_tsc_deadline_past(void)
+static GUEST void check_eoi(bool odd)
 {
-	guest_irq[0x41] = on_self_ipi;
-	guest_apic_on(true);
-	wrmsr_(0x832, 0x40041);
-	asm volatile("sti");
-	MEASURE();
-	CHECKED("wrmsr", "a"(1), "d"(0), "c"(0x6e0));
-	MEASURED;
+	u64 before = irqs;
+
+	odd_round = odd;
+	guest_irq[0x40] = on_irq_checked;
+	wrmsr_(0x830, 0x40040);
+	while (irqs == before)
+		asm volatile("pause");
 }
 
-static GUEST void row_cr0(void)
+static GUEST void setup_cr0(void)
 {
 	u64 cr0;
 
-	MEASURE(asm volatile("mov %%cr0, %0" : "=r"(cr0)););
-	CHECKED("mov %%rax, %%cr0\n mov %%rdx, %%cr0\n stc", "a"(cr0 ^ 1 << 16), "d"(cr0));	/* WP */
-	MEASURED;
+	asm volatile("mov %%cr0, %0" : "=r"(cr0));
+	in_rax = cr0 ^ 1 << 16;		/* WP */
+	in_rdx = cr0;
 }
 
-static GUEST void row_cr4(void)
+static GUEST void setup_cr4(void)
 {
 	u64 cr4;
 
-	MEASURE(asm volatile("mov %%cr4, %0" : "=r"(cr4)););
-	CHECKED("mov %%rax, %%cr4\n mov %%rdx, %%cr4\n stc", "a"(cr4 ^ 1 << 7), "d"(cr4));	/* PGE */
-	MEASURED;
-}
-
-static GUEST void row_stage2(void)
-{
-	MEASURE();
-	CHECKED("mov (%%rdx), %%eax", "a"(0), "d"(FRESH + (u64)i_ * 4096));
-	MEASURED;
-}
-
-static GUEST void row_stage2_write(void)
-{
-	MEASURE();
-	CHECKED("mov %%eax, (%%rdx)", "a"(0), "d"(FRESH + (u64)i_ * 4096));
-	MEASURED;
+	asm volatile("mov %%cr4, %0" : "=r"(cr4));
+	in_rax = cr4 ^ 1 << 7;		/* PGE */
+	in_rdx = cr4;
 }
 
 /* IPI to another vCPU, answered by an IPI: half of a round. */
-static volatile u64 pongs;
+volatile u64 pongs;
 
 static GUEST void on_pong(u64 vector __unused, u64 *frame __unused, u64 error __unused)
 {
@@ -344,20 +188,62 @@ static GUEST void peer(void)
 		asm volatile("sti; hlt; cli");
 }
 
-static GUEST void row_ipi(void)
+static GUEST void setup_ipi(void)
 {
-	u64 before;
-
 	guest_irq[0x42] = on_pong;
 	guest_apic_on(true);
-	asm volatile("cli");
-	MEASURE();
-	before = pongs;
-	wrmsr_(0x830, 1ull << 32 | 0x43);
-	while (pongs == before)
-		asm volatile("sti; hlt; cli" : : : "memory");
-	CHECKED("nop");
-	MEASURED;
+}
+
+/* ---- the loop, and the rounds that are not counted ---- */
+
+GUEST_INLINE void begin(void)
+{
+	in_rax = row->rax;
+	in_rdx = row->rdx;
+	timed = 0;
+	if (row->setup)
+		row->setup();
+	state_arm();
+}
+
+static GUEST void measure(void)
+{
+	void *op = row->op;
+	u64 rax, rcx = row->rcx, rdx, step = row->step, start, a, b, c, d;
+	int i, n = rounds;
+
+	begin();
+	rax = in_rax;
+	rdx = in_rdx;
+	start = rdtsc_();
+	for (i = 0; i < n; i++) {
+		asm volatile("call *%[op]" : "=a"(a), "=b"(b), "=c"(c), "=d"(d)
+			     : [op] "r"(op), "a"(rax), "c"(rcx), "d"(rdx) : "cc", "memory");
+		rdx += step;
+	}
+	ticks = rdtsc_() - start;
+	if (timed)
+		ticks = timed + empty_ticks;
+	state_check();
+	guest_exit();
+}
+
+static GUEST void check(void)
+{
+	u64 rdx;
+	int i;
+
+	state_prepare();
+	begin();
+	rdx = in_rdx + rounds * row->step;
+	for (i = 0; i < CHECKS; i++, rdx += row->step) {
+		if (row->check)
+			row->check(i & 1);
+		else
+			state_round(row->op, in_rax, row->rcx, rdx, row->changes, i & 1);
+	}
+	state_check();
+	guest_exit();
 }
 
 /* ---- the host's side ---- */
@@ -393,32 +279,53 @@ static void add_ioeventfd(struct guest *g, u64 addr, u32 len, u32 flags)
 }
 
 /* 4 KiB pages, one by one: huge pages would make one fault of 512. */
-static void add_pages(struct guest *g, bool present)
+static void add_pages(struct guest *g, const struct row *r)
 {
-	u8 *p = mmap(NULL, PAGES * 4096ul, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	u64 size = (r->rounds + CHECKS) * r->step;
+	u8 *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
 		guest_die("mmap");
-	madvise(p, PAGES * 4096ul, MADV_NOHUGEPAGE);
-	if (present)
-		memset(p, 1, PAGES * 4096ul);
-	guest_slot(g, 5, 0, FRESH, p, PAGES * 4096ul);
+	madvise(p, size, MADV_NOHUGEPAGE);
+	if (!r->absent)
+		memset(p, 1, size);
+	guest_slot(g, 5, 0, FRESH, p, size);
 }
 
-static int run_row(const char *node, const struct row *r, bool present)
+/* The guest runs @fn for row @r to its end; false: it went elsewhere.  @dirty: with other values in our registers each time. */
+static bool run_guest(struct guest *g, const struct row *r, void (*fn)(void), bool dirty)
 {
+	int why;
+
+	row = r;
+	rounds = r->rounds ?: ROUNDS;
+	guest_start64(g, 0, fn);
+	do {
+		if (dirty)
+			state_host_dirty();
+		why = guest_run(g, 0);
+	} while ((why == KVM_EXIT_IO && g->run[0]->io.port == USER_PORT) ||
+		 (why == KVM_EXIT_MMIO && g->run[0]->mmio.phys_addr == USER_MMIO));
+	if (why == GUEST_DONE)
+		return true;
+	printf("state %s: the guest ended with exit %d\n", r->name, why);
+	return false;
+}
+
+static int run_row(const char *node, const struct row *r)
+{
+	bool two = r->op == op_ipi, empty = r->op == state_nothing;
 	struct guest g;
 	pthread_t thread;
-	bool two = r->fn == row_ipi;
-	int why;
+	long count;
 	unsigned int i;
 
 	guest_create(&g, node, GUEST_IRQCHIP);
 	guest_vcpu(&g, 0);
 	add_ioeventfd(&g, EVENT_PORT, 2, KVM_IOEVENTFD_FLAG_PIO);
 	add_ioeventfd(&g, EVENT_MMIO, 4, 0);
-	if (r->fn == row_stage2 || r->fn == row_stage2_write)
-		add_pages(&g, present);
+	if (r->step)
+		add_pages(&g, r);
 	if (two) {
 		guest_vcpu(&g, 1);
 		guest_start64(&g, 1, peer);
@@ -427,56 +334,53 @@ static int run_row(const char *node, const struct row *r, bool present)
 		while (!peer_ready)
 			usleep(1000);
 	}
-	/* Once to warm everything up, once to count; faults come only once. */
-	for (i = r->fn == row_stage2 || r->fn == row_stage2_write; i < 2; i++) {
-		rounds = r->rounds;
-		bad_state = 0;
-		guest_start64(&g, 0, r->fn);
-		do
-			why = guest_run(&g, 0);
-		while ((why == KVM_EXIT_IO && g.run[0]->io.port == USER_PORT) ||
-		       (why == KVM_EXIT_MMIO && g.run[0]->mmio.phys_addr == USER_MMIO));
-		if (why != GUEST_DONE) {
-			printf("state %s: the guest ended with exit %d\n", r->name, why);
-			return 1;
-		}
-	}
-	if (r->fn == row_empty)
-		empty_ticks = ticks;
-	for (i = 0; i < 5; i++)
-		if (bad_state & (1u << i))
+	state_bad = 0;
+	/* Once to warm everything up, once to count, once to check; faults come only once. */
+	if ((!r->step && !run_guest(&g, r, measure, false)) || !run_guest(&g, r, measure, false))
+		return 1;
+	count = ticks;
+	state_host_prepare(&g, 0);
+	if (!run_guest(&g, r, check, true))
+		return 1;
+	if (empty)
+		empty_ticks = count;
+	else
+		count -= (long)empty_ticks * rounds / ROUNDS;
+	for (i = 0; i < NR_BAD; i++)
+		if (state_bad & (1u << i))
 			printf("state %s: %s\n", r->name, state_names[i]);
-	printf("%s %ld\n", r->name, ((long)ticks - (r->fn != row_empty ? (long)empty_ticks * (long)r->rounds / ROUNDS : 0)) /
-	       (long)r->rounds / (two ? 2 : 1));
+	printf("%s %ld\n", r->name, count / rounds / (two ? 2 : 1));
 	fflush(stdout);
 	if (!two)
 		guest_destroy(&g);	/* the peer of "ipi" is asleep in its guest until the program ends */
-	return bad_state != 0;
+	return state_bad != 0;
 }
 
 static const struct row rows[] = {
-	{ "empty", row_empty, ROUNDS },
-	{ "cpuid", row_cpuid, ROUNDS },
-	{ "hypercall", row_vmcall, ROUNDS },
-	{ "wrmsr", row_wrmsr, ROUNDS },
-	{ "pio-kernel", row_pio_kernel, ROUNDS },
-	{ "pio-ioeventfd", row_pio_event, ROUNDS },
-	{ "mmio-ioeventfd", row_mmio_event, ROUNDS },
-	{ "pio-user-in", row_pio_user, ROUNDS },
-	{ "pio-user-out", row_pio_out_user, ROUNDS },
-	{ "mmio-user-read", row_mmio_user, ROUNDS },
-	{ "mmio-user-write", row_mmio_out_user, ROUNDS },
-	{ "self-ipi", row_self_ipi, ROUNDS },
-	{ "self-ipi-xapic", row_self_ipi_xapic, ROUNDS },
-	{ "eoi", row_eoi, ROUNDS },
-	{ "tsc-deadline", row_tsc_deadline, ROUNDS },
-	{ "tsc-deadline-past", row_tsc_deadline_past, ROUNDS },
-	{ "cr0-toggle", row_cr0, ROUNDS },
-	{ "cr4-toggle", row_cr4, ROUNDS },
-	{ "stage2-read", row_stage2, PAGES },
-	{ "stage2-write", row_stage2_write, PAGES },
-	{ "stage2-fresh", row_stage2_write, PAGES },
-	{ "ipi", row_ipi, ROUNDS },	/* last: its peer never returns */
+	{ "empty", state_nothing, .rax = 0 },
+	{ "cpuid", op_cpuid, .rax = 0x80000000, .changes = RAX | RBX | RCX | RDX },
+	{ "hypercall", op_vmcall, .rax = 99, .changes = RAX },	/* there is no such hypercall */
+	{ "wrmsr", op_wrmsr, .rcx = 0x3b },			/* TSC_ADJUST */
+	{ "pio-kernel", op_in_pic, .changes = AL },
+	{ "pio-ioeventfd", op_outw, .rax = 1, .rdx = EVENT_PORT },
+	{ "mmio-ioeventfd", op_write, .rax = 1, .rdx = EVENT_MMIO },
+	{ "pio-user-in", op_in, .rdx = USER_PORT, .changes = AL },
+	{ "pio-user-out", op_out, .rdx = USER_PORT },
+	{ "mmio-user-read", op_read, .rdx = USER_MMIO, .changes = RAX },
+	{ "mmio-user-write", op_write, .rdx = USER_MMIO },
+	{ "self-ipi", op_wrmsr, .rax = 0x40040, .rcx = 0x830, .setup = setup_x2apic },
+	{ "self-ipi-xapic", op_write, .rax = 0x40040, .rdx = 0xfee00300, .setup = setup_xapic },
+	{ "eoi", op_wrmsr, .rax = 0x40040, .rcx = 0x830, .setup = setup_eoi, .check = check_eoi },
+	{ "tsc-deadline", op_deadline, .rcx = 0x6e0, .changes = RAX | RDX | FLAGS, .setup = setup_x2apic },
+	{ "tsc-deadline-past", op_wrmsr, .rax = 1, .rcx = 0x6e0, .setup = setup_x2apic },
+	{ "cr0-toggle", op_cr0, .changes = FLAGS, .setup = setup_cr0 },
+	{ "cr4-toggle", op_cr4, .changes = FLAGS, .setup = setup_cr4 },
+	{ "stage2-read", op_read, .rdx = FRESH, .changes = RAX, .step = STRIDE, .rounds = 128 },
+	{ "stage2-write", op_write, .rdx = FRESH, .step = STRIDE, .rounds = 128 },
+	{ "stage2-read-sequence", op_read, .rdx = FRESH, .changes = RAX, .step = PAGE, .rounds = 512 },
+	{ "stage2-write-sequence", op_write, .rdx = FRESH, .step = PAGE, .rounds = 512 },
+	{ "stage2-fresh", op_write, .rdx = FRESH, .step = PAGE, .rounds = 512, .absent = true },
+	{ "ipi", op_ipi, .rax = 0x43, .rcx = 0x830, .rdx = 1, .changes = RAX | FLAGS, .setup = setup_ipi },	/* last: its peer never returns */
 };
 
 static bool wanted(int argc, char **argv, const char *name)
@@ -502,7 +406,7 @@ int main(int argc, char **argv)
 	}
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (wanted(argc, argv, rows[i].name))
-			bad |= run_row(argv[1], &rows[i], strcmp(rows[i].name, "stage2-fresh"));
+			bad |= run_row(argv[1], &rows[i]);
 	fflush(stdout);
 	_exit(bad);
 }
