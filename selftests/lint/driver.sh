@@ -1,0 +1,95 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# driver.sh - selftests/run judges second runs of whole guests as it says, and selftests/perf/run keeps other suites' rows.
+# Boxes and programs are made up here; what is tested is the judgement.
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=selftests/lint/tap.sh
+. selftests/lint/tap.sh
+
+cat >"$tmp/judge.py" <<'PYTHON'
+import importlib.machinery
+import importlib.util
+import json
+import os
+import sys
+import types
+
+sys.dont_write_bytecode = True
+sys.path[:0] = ["selftests/perf", "selftests/lib"]
+TMP = sys.argv[1]
+
+
+def load(name, path):
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
+
+run, perf = load("run", "selftests/run"), load("perf", "selftests/perf/run")
+run.say = lambda text: None
+run.BUILD = TMP
+
+
+def check(what, good):
+    if not good:
+        print(what)
+
+
+class Box:
+    """Its programs fail in the first box as @first says, and in the second those that @twice names."""
+    first, twice = {}, set()
+
+    def __init__(self, key, tests, args, results, prefix=""):
+        self.tests, self.results, self.again = tests, results, prefix
+
+    def run(self):
+        for source, _ in self.tests:
+            how = Box.first.get(source.name)
+            failed = source.name in Box.twice if self.again else bool(how)
+            tap = run.Tap("guest", source.name)
+            tap.line("1..1")
+            for line in (how or "").split("|"):
+                tap.line(f"# {line}")
+            tap.line(("not " if failed else "") + "ok 1 - it")
+            if failed and how == "the host warned":
+                self.results.certain.add(source.name)
+            tap.finish(self.results, int(failed))
+
+
+run.Box = Box
+
+
+def judged(first, twice=()):
+    Box.first, Box.twice = first, set(twice)
+    results = run.Results()
+    tests = [(types.SimpleNamespace(name=n), n) for n in [*first, "good"]]
+    run.run_guests(("guest", "lodge", ""), tests, types.SimpleNamespace(bochs=None), results)
+    results.judge_second_runs()
+    return results
+
+
+r = judged({"a": "it stood still", "b": "it stood still"})
+check("two that passed at the second run are no failure", r.count("fail") == 0 and r.count("skip") == 2)
+check("both are named", [m[0] for m in r.mended] == ["guest/a", "guest/b"])
+check("what passed is taken as it is", r.count("pass") == 1)
+r = judged({n: "it stood still" for n in "abc"})
+check("three are a failure", [f.name for f in r.list if f.verdict == "fail"] == ["second runs"])
+r = judged({n: "int3: 0000 [#1] PREEMPT SMP" for n in "abc"})
+check("a lost translation does not count", r.count("fail") == 0 and all(m[2] for m in r.mended))
+r = judged({"a": "it stood still"}, twice="a")
+check("what fails twice has failed", r.count("fail") == 1 and not r.mended)
+r = judged({"a": "the host warned"})
+check("a complaint of the host's kernel is not mended", r.count("fail") == 1 and not r.mended)
+
+path = os.path.join(TMP, "perf.json")
+perf.write_rows(path, ["boot"], [{"suite": "boot", "name": "x"}])
+perf.write_rows(path, ["exit"], [{"suite": "exit", "name": "y"}, {"suite": "exit", "name": "old"}])
+perf.write_rows(path, ["exit"], [{"suite": "exit", "name": "z"}])
+with open(path, encoding="utf-8") as f:
+    check("other suites' rows stay, its own go", [r["name"] for r in json.load(f)] == ["z", "x"])
+PYTHON
+python3 "$tmp/judge.py" "$tmp" >"$tmp/bad" 2>&1
+result "second runs and rows of other suites are judged as documented" "$tmp/bad"
+finish
