@@ -415,7 +415,7 @@ int emulate_pio(struct x86_vcpu *vcpu, u16 port, int size, bool in, u64 next_rip
 	u32 val = vcpu->regs[REG_RAX];
 	int r;
 
-	trace_lodge_pio(!in, port, size, 1, in ? 0 : val);
+	trace_lodge_pio(!in, port, size, 1, in ? 0 : val & (~0u >> (32 - 8 * size)));
 	if (in) {
 		val = 0;
 		if (!lodge_iobus_read(core, core->vm, LODGE_BUS_PIO, port, size, &val)) {

@@ -196,13 +196,11 @@ static int exit_rdpmc(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 
 static int exit_msr_read(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
-	vcpu->core.stats.msr_exits++;
 	return msr_exit_read(vcpu, e->insn_len);
 }
 
 static int exit_msr_write(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
-	vcpu->core.stats.msr_exits++;
 	return msr_exit_write(vcpu, e->insn_len);
 }
 

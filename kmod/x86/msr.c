@@ -6,6 +6,7 @@
  * lets the VMM answer instead.  Guests probe for MSRs all the time, so nothing is ever printed.
  */
 #include "core/ioctl.h"
+#include "core/trace.h"
 #include "x86/msr.h"
 
 #include <linux/kvm.h>
@@ -170,11 +171,12 @@ int msr_exit_read(struct x86_vcpu *vcpu, u8 insn_len)
 {
 	u32 msr = vcpu->regs[REG_RCX], reason;
 	enum msr_result r = MSR_FILTERED;
-	u64 val;
+	u64 val = 0;
 
 	vcpu->core.stats.msr_exits++;
 	if (msr_filter_allows(x86_vcpu_vm(vcpu), msr, false))
 		r = msr_do_read(vcpu, msr, &val, false);
+	trace_lodge_msr(false, msr, val, r != MSR_OK);
 	if (r == MSR_OK) {
 		msr_set_edx_eax(vcpu, val);
 		return vcpu_skip(vcpu, insn_len);
@@ -193,6 +195,7 @@ int msr_exit_write(struct x86_vcpu *vcpu, u8 insn_len)
 	vcpu->core.stats.msr_exits++;
 	if (msr_filter_allows(x86_vcpu_vm(vcpu), msr, true))
 		r = msr_do_write(vcpu, msr, val, false);
+	trace_lodge_msr(true, msr, val, r != MSR_OK);
 	if (r == MSR_OK)
 		return vcpu_skip(vcpu, insn_len);
 	if (msr_wants_exit(vcpu, r, &reason))

@@ -125,7 +125,7 @@ static GUEST void lapic_timer_guest(void)
 	WAIT(0, 20000000);
 	result[5] = count[0x52];
 	wrmsr_(0x832, 0x40053);		/* TSC deadline */
-	result[6] = rdtsc_() + 3000000;
+	result[6] = rdtsc_() + 60000000;
 	wrmsr_(0x6e0, result[6]);
 	result[7] = rdmsr_(0x6e0);
 	WAIT(count[0x53], LONG);

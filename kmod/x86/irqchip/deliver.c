@@ -13,6 +13,7 @@
 #include <asm/apicdef.h>
 
 #include "core/arch.h"
+#include "core/trace.h"
 #include "core/vcpu.h"
 #include "x86/irqchip/chips.h"
 #include "x86/irqchip/irqchip.h"
@@ -257,6 +258,7 @@ int lapic_icr_fast(struct lapic *l, u64 icr)
 	}
 	lapic_set(l, APIC_ICR, (u32)icr & ~APIC_ICR_BUSY);
 	lapic_set(l, APIC_ICR2, icr >> 32);
+	trace_lodge_lapic_ipi(l->vcpu->id, icr);
 	return 0;
 }
 
@@ -281,6 +283,7 @@ int lodge_arch_msi_deliver(struct lodge_vm *vm, u64 address, u32 data)
 	struct lapic_msg msg;
 	int result;
 
+	trace_lodge_msi(address, data);
 	msi_decode(vm_irqchip(vm), address, data, &msg);
 	result = lapic_send(vm, NULL, &msg);
 	/* 0 would tell the VMM that the guest had blocked it: one that merges with a waiting one has arrived. */

@@ -12,6 +12,7 @@
 
 #include "core/iobus.h"
 #include "core/irqroute.h"
+#include "core/trace.h"
 #include "core/vcpu.h"
 #include "core/vm.h"
 #include "x86/irqchip/chips.h"
@@ -59,6 +60,7 @@ static int ioapic_service(struct ioapic *ioapic, unsigned int pin)
 		return 0;
 	ioapic_message(e, &msg);
 	result = lapic_send(ioapic->vm, NULL, &msg);
+	trace_lodge_ioapic(e->bits, pin, !result);
 	if (e->fields.trig_mode) {
 		if (result > 0)
 			e->fields.remote_irr = 1;

@@ -18,6 +18,7 @@
 
 #include <asm/apicdef.h>
 
+#include "core/trace.h"
 #include "core/vcpu.h"
 #include "x86/irqchip/irqchip.h"
 #include "x86/irqchip/lapic.h"
@@ -114,6 +115,7 @@ void lapic_eoi(struct lapic *l)
 	lapic_update_ppr(l);
 	if (lapic_test_vector(l, APIC_TMR, vector) || test_bit(vector, l->eoi_exit))
 		irqchip_eoi(l->vcpu, vector);
+	trace_lodge_eoi(l->vcpu->id, vector);
 	if (READ_ONCE(l->irr_pending))
 		vcpu_note_event(l->vcpu);
 }
@@ -156,6 +158,8 @@ void lapic_error(struct lapic *l, u32 esr_bit)
 
 int lapic_accept(struct lapic *l, u8 vector, bool level)
 {
+	bool waits;
+
 	if (!READ_ONCE(l->hw_enabled) || !READ_ONCE(l->sw_enabled))
 		return -1;
 	if (vector < 16) {
@@ -169,7 +173,9 @@ int lapic_accept(struct lapic *l, u8 vector, bool level)
 		else
 			lapic_clear_vector(l, APIC_TMR, vector);
 	}
-	if (test_and_set_bit(vector & 31, lapic_word(l, APIC_IRR, vector)))
+	waits = test_and_set_bit(vector & 31, lapic_word(l, APIC_IRR, vector));
+	trace_lodge_lapic_accept(l->vcpu->id, vector, level, waits);
+	if (waits)
 		return 0;
 	WRITE_ONCE(l->irr_pending, true);
 	vcpu_post_event(l->vcpu);

@@ -10,6 +10,7 @@
 
 #include <asm/apicdef.h>
 
+#include "core/trace.h"
 #include "core/vcpu.h"
 #include "x86/irqchip/lapic.h"
 #include "x86/irqchip/up.h"
@@ -115,6 +116,7 @@ static void lapic_send_icr(struct lapic *l, u32 low, u32 dest)
 		.assert = low & APIC_INT_ASSERT,
 	};
 
+	trace_lodge_lapic_ipi(l->vcpu->id, (u64)dest << 32 | low);
 	/* Only INIT knows a level; for the others the trigger bit is not looked at (SDM 3A §10.6.1). */
 	if (msg.mode != LAPIC_DM_INIT) {
 		msg.level = false;

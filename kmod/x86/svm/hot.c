@@ -8,6 +8,7 @@
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 
+#include "core/trace.h"
 #include "x86/cpuid.h"
 #include "x86/fetch.h"
 #include "x86/msr.h"
@@ -83,6 +84,10 @@ bool svm_hot_exit(struct svm_vcpu *svm)
 {
 	struct vmcb_control *c = &svm->vmcb->control;
 
+	/* Who traces sees all of them. */
+	if (trace_lodge_entry_enabled() || trace_lodge_exit_enabled() || trace_lodge_cpuid_enabled() ||
+	    trace_lodge_msr_enabled())
+		return false;
 	if (c->exit_code == SVM_EXIT_CPUID)
 		return hot_cpuid(svm);
 	if (c->exit_code == SVM_EXIT_MSR && c->exit_info1)

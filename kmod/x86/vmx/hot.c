@@ -8,6 +8,7 @@
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 
+#include "core/trace.h"
 #include "x86/cpuid.h"
 #include "x86/msr.h"
 #include "x86/vmx/vmx.h"
@@ -68,6 +69,10 @@ static bool hot_wrmsr(struct vmx_vcpu *vmx)
 
 bool vmx_hot_exit(struct vmx_vcpu *vmx)
 {
+	/* Who traces sees all of them. */
+	if (trace_lodge_entry_enabled() || trace_lodge_exit_enabled() || trace_lodge_cpuid_enabled() ||
+	    trace_lodge_msr_enabled())
+		return false;
 	if (vmx->reason == VMX_REASON_CPUID)
 		return hot_plain(vmx) && hot_cpuid(vmx);
 	if (vmx->reason == VMX_REASON_WRMSR)
