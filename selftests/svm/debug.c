@@ -105,7 +105,7 @@ static GUEST void body(void)
 	guest_exit();
 }
 
-static void own(struct guest *g)
+static void own(struct guest *g, bool armed)
 {
 	struct kvm_debugregs dr;
 
@@ -115,9 +115,12 @@ static void own(struct guest *g)
 	guest_must(ioctl(g->vcpu[0], KVM_GET_DEBUGREGS, &dr));
 	tap_ok(dr.db[0] == (u64)&watched && dr.db[3] == 0x3333 && dr.dr7 == 0xd0402, "KVM_GET_DEBUGREGS shows them");
 	TAP_REQUIRE(guest_run(g, 0) == GUEST_DONE, "the guest comes through");
-	tap_eq(hits, 1, "a data breakpoint hits once, after a stay in user space");
-	if (bochs)
-		tap_skip("DR6 names it", "the emulator does not write DR6 before the intercept");
+	if (armed)
+		tap_eq(hits, 1, "a data breakpoint hits once, after a stay in user space");
+	else
+		tap_skip("a data breakpoint hits", "the emulator's VMRUN does not arm it");
+	if (bochs || !armed)
+		tap_skip("DR6 names it", "the emulator does not write DR6 then");
 	else
 		tap_ok((seen_dr6 & 15) == 1, "DR6 names it");
 	tap_ok(dr_back[0] == (u64)&watched && dr_back[1] == 0x1111 && dr_back[2] == 0x2222 && dr_back[3] == 0x3333,
@@ -135,12 +138,11 @@ int main(int argc, char **argv)
 		tap_skip("single-stepping", "the emulator cannot, on the stock module either");
 	else
 		single_step(&g);
-	if (emulator_ignores_dr7()) {
+	if (emulator_ignores_dr7())
 		tap_skip("hardware breakpoints", "the emulator's VMRUN does not arm them");
-	} else {
+	else
 		hw_breakpoint(&g);
-		own(&g);
-	}
+	own(&g, !emulator_ignores_dr7());
 	guest_destroy(&g);
 	return tap_done();
 }
