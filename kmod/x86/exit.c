@@ -340,6 +340,8 @@ static int exit_entry_fail(struct x86_vcpu *vcpu, const struct lodge_exit *e)
 {
 	struct kvm_run *run = vcpu->core.run;
 
+	/* What should have gone in with the entry is still to be injected, unless the VMM takes it back. */
+	x86_ops->cancel_injection(vcpu);
 	run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 	run->fail_entry.hardware_entry_failure_reason = e->u.hw_reason;
 	run->fail_entry.cpu = vcpu->core.cpu;

@@ -94,7 +94,7 @@ struct x86_ops {
 	void (*nmi_window)(struct x86_vcpu *vcpu);
 	u8 (*shadow)(struct x86_vcpu *vcpu);			/* KVM_X86_SHADOW_INT_* */
 	void (*set_shadow)(struct x86_vcpu *vcpu, u8 shadow);
-	void (*cancel_injection)(struct x86_vcpu *vcpu);	/* entry was called off after inject_* */
+	void (*cancel_injection)(struct x86_vcpu *vcpu);	/* entry was called off, or refused, after inject_* */
 };
 
 enum x86_hw_feature {

@@ -224,14 +224,13 @@ void svm_complete_events(struct svm_vcpu *svm)
 void svm_cancel_injection(struct x86_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
-	u64 info = svm->vmcb->control.event_inj;
 
 	/* What svm_inject_* noted in the vCPU (injected) is still there; only the hardware forgets. */
+	if (!svm->event)
+		return;
 	svm->vmcb->control.event_inj = 0;
 	svm->event = svm->trap_injected = false;
-	if (!(info & SVM_EVENT_VALID))
-		return;
-	if ((info & SVM_EVENT_TYPE) == SVM_EVENT_NMI)
+	if (vcpu->nmi_injected)
 		svm_set_nmi_mask(vcpu, false);
 	if (svm->soft_injected) {
 		vcpu->rip = svm->soft_rip;

@@ -174,14 +174,16 @@ void svm_decode_exit(struct svm_vcpu *svm, struct lodge_exit *e)
 	} else if (code == SVM_EXIT_TASK_SWITCH) {
 		svm_decode_task(svm, e);
 	} else {
-		/*
-		 * VMRUN refused the state.  Hardware leaves the VMCB alone then; QEMU's emulator writes half of the code, and
-		 * stores registers that it had not loaded: without V_INTR_MASKING the next entry's guest would decide about
-		 * the host's interrupts.
-		 */
-		e->reason = (u32)code == (u32)SVM_EXIT_INVALID ? EXIT_ENTRY_FAIL : EXIT_UNKNOWN;
+		e->reason = EXIT_UNKNOWN;
 		e->u.hw_reason = code;
-		if (e->reason == EXIT_ENTRY_FAIL)
-			svm->vmcb->control.int_ctl |= SVM_V_INTR_MASKING;
+		if (!svm_refused(svm))
+			return;
+		/*
+		 * Hardware leaves the VMCB alone then; QEMU's emulator stores registers that it had not loaded: without
+		 * V_INTR_MASKING the next entry's guest would decide about the host's interrupts.
+		 */
+		e->reason = EXIT_ENTRY_FAIL;
+		svm->vmcb->control.int_ctl |= SVM_V_INTR_MASKING;
+		svm->x86.dirty = VCPU_DIRTY_ALL;
 	}
 }

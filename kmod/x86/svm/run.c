@@ -122,6 +122,7 @@ static void svm_run_once(struct svm_vcpu *svm)
 	struct x86_vcpu *vcpu = &svm->x86;
 	struct vmcb_save *s = &svm->vmcb->save;
 	u32 host_pkru = 0;
+	bool refused;
 	u8 tpr;
 
 	if (unlikely(vcpu->dirty))
@@ -140,11 +141,15 @@ static void svm_run_once(struct svm_vcpu *svm)
 
 	svm_enter(svm, c->host_save_pa);
 
-	vcpu->cr4 = s->cr4;
+	refused = svm_refused(svm);
+	if (likely(!refused))
+		vcpu->cr4 = s->cr4;
 	xswitch_leave(vcpu, host_pkru);
 	if (unlikely(hw_breakpoint_active()))
 		hw_breakpoint_restore();
 	asm volatile("stgi" : : : "memory");
+	if (unlikely(refused))
+		return;
 
 	vcpu->regs[REG_RAX] = s->rax;
 	vcpu->regs[REG_RSP] = s->rsp;

@@ -42,6 +42,12 @@ static inline struct svm_vcpu *to_svm(struct x86_vcpu *vcpu)
 	return container_of(vcpu, struct svm_vcpu, x86);
 }
 
+/* VMRUN refused the state, APM 2 §15.5.1.  Of the code QEMU's emulator writes the lower half alone. */
+static __always_inline bool svm_refused(const struct svm_vcpu *svm)
+{
+	return (u32)svm->vmcb->control.exit_code == (u32)SVM_EXIT_INVALID;
+}
+
 /* What this host's SVM has, filled by svm_init. */
 struct svm_caps {
 	u32 asids;
