@@ -456,7 +456,7 @@ static void unhalt_state(void)
 static GUEST void yield_target(void)
 {
 	ready[1] = 1;
-	while (!stop)
+	for (; !stop; guest_spin())
 		progress++;
 	guest_exit();
 }

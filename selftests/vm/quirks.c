@@ -102,19 +102,19 @@ static void mmio_hole(void)
 
 /* Stock KVM exchanges the instruction, so it lies where it can be written to. */
 asm(".pushsection .data\n"
-    "vmcall_ret:\n"
+    "call_ret:\n"
     "	vmcall\n"
     "	ret\n"
     ".popsection\n");
 
-extern u8 vmcall_ret[];
+extern u8 call_ret[];
 
-static GUEST void vmcall(void)
+static GUEST void foreign_call(void)
 {
 	u64 nr = 0xdeadbeef;
 
 	guest_irq[6] = skip3;
-	asm volatile("call vmcall_ret" : "+a"(nr) : "b"(0), "c"(0), "d"(0), "S"(0) : "memory");
+	asm volatile("call call_ret" : "+a"(nr) : "b"(0), "c"(0), "d"(0), "S"(0) : "memory");
 	out = nr;
 	guest_exit();
 }
@@ -219,6 +219,22 @@ static void emulation(void)
 	guest_destroy(&g);
 }
 
+static void hypercalls(void)
+{
+	static const u8 vmcall[] = { 0x0f, 0x01, 0xc1 }, vmmcall[] = { 0x0f, 0x01, 0xd9 };
+	const u8 *own = __builtin_cpu_is("intel") ? vmcall : vmmcall, *other = own == vmcall ? vmmcall : vmcall;
+	struct guest g;
+
+	memcpy(call_ret, other, 3);
+	start(&g, 0, foreign_call);
+	tap_ok(result(&g) == (u64)-1000 && !faults, "VMCALL works on AMD, VMMCALL on Intel");
+	tap_ok(!memcmp(call_ret, own, 3), "and is exchanged for this processor's");
+	memcpy(call_ret, other, 3);
+	start(&g, KVM_X86_QUIRK_FIX_HYPERCALL_INSN, foreign_call);
+	result(&g);
+	tap_eq(faults, 1, "without the quirk the other vendor's is #UD");
+}
+
 int main(int argc, char **argv)
 {
 	struct guest g;
@@ -230,14 +246,7 @@ int main(int argc, char **argv)
 	start(&g, KVM_X86_QUIRK_LINT0_REENABLED, lint0);
 	tap_eq(result(&g), 0x10000, "without the quirk it is masked");
 	mmio_hole();
-	start(&g, 0, vmcall);
-	tap_ok(result(&g) == (u64)-1000 && !faults, "VMCALL works on AMD, VMMCALL on Intel");
-	tap_ok(!memcmp(vmcall_ret, __builtin_cpu_is("intel") ? "\x0f\x01\xc1" : "\x0f\x01\xd9", 3),
-	       "and is exchanged for this processor's");
-	memcpy(vmcall_ret, "\x0f\x01\xc1", 3);
-	start(&g, KVM_X86_QUIRK_FIX_HYPERCALL_INSN, vmcall);
-	result(&g);
-	tap_eq(faults, 1, "without the quirk the other vendor's is #UD");
+	hypercalls();
 	start(&g, 0, mwait);
 	tap_eq(result(&g), 0, "MONITOR and MWAIT do nothing where CPUID does not have them");
 	start(&g, KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS | KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT, mwait);

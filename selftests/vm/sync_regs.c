@@ -107,8 +107,10 @@ static void events(void)
 	run->s.regs.events.nmi.masked = 0;
 	run->s.regs.events.flags = 0;
 	run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
-	guest_run(&g, 0);
-	tap_eq(run->s.regs.events.nmi.masked, 0, "in both directions");
+	/* Without an entry: VT-x of Bochs 2.7 does not let go of NMI blocking there. */
+	run->immediate_exit = 1;
+	tap_ok(try() == -EINTR && !run->s.regs.events.nmi.masked, "in both directions");
+	run->immediate_exit = 0;
 }
 
 static void refused(void)

@@ -208,8 +208,13 @@ static void nmi(void)
 static void shadow(void)
 {
 	struct kvm_vcpu_events e;
+	struct kvm_regs regs;
 
 	start();
+	/* VT-x refuses the shadow of an STI that has not set IF, SDM 3C 27.3.1.5. */
+	guest_must(ioctl(g.vcpu[0], KVM_GET_REGS, &regs));
+	regs.rflags |= 0x200;
+	guest_must(ioctl(g.vcpu[0], KVM_SET_REGS, &regs));
 	e = get();
 	e.interrupt.shadow = KVM_X86_SHADOW_INT_STI;
 	guest_must(set(&e));
