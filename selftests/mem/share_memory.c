@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -22,6 +23,7 @@
 #define SHARE	LODGE_GUEST_FILE_SHARE
 
 static int dev;
+static int patience;	/* tenths of a second: 20 s, times STRETCH */
 
 static bool put(const char *path, const char *text)
 {
@@ -105,26 +107,26 @@ static struct child start(const struct mem *m)
 	return ch;
 }
 
-/* Its wait status, or -1 after 20 seconds. */
+/* Its wait status, or -1 when it has not ended. */
 static int end(struct child *ch)
 {
 	int status = -1, i;
 
-	for (i = 0; i < 200 && waitpid(ch->pid, &status, WNOHANG) == 0; i++)
+	for (i = 0; i < patience && waitpid(ch->pid, &status, WNOHANG) == 0; i++)
 		usleep(100000);
 	close(ch->in);
 	close(ch->out);
-	return i < 200 ? status : -1;
+	return i < patience ? status : -1;
 }
 
 static bool waits(const struct mem *m)
 {
-	unsigned int i;
 	uint64_t before = mem_stats(m).breaks_waited;
+	int i;
 
-	for (i = 0; i < 200 && mem_stats(m).breaks_waited < before + 2; i++)
+	for (i = 0; i < patience && mem_stats(m).breaks_waited < before + 2; i++)
 		usleep(100000);
-	return i < 200;
+	return i < patience;
 }
 
 static void map_all(const struct mem *m)
@@ -155,6 +157,7 @@ int main(int argc, char **argv)
 	struct child ch;
 	unsigned int i;
 
+	patience = 200 * (getenv("STRETCH") ? atoi(getenv("STRETCH")) : 1);
 	dev = open(tap_node(argc, argv), O_RDWR);
 	if (dev < 0)
 		tap_bail("the node");
