@@ -388,6 +388,8 @@ int main(int argc, char **argv)
 		tap_bail("%s", node);
 	if (getenv("LODGE_RACE_SECONDS"))
 		seconds_ = strtoul(getenv("LODGE_RACE_SECONDS"), NULL, 0);
+	else if (getenv("STRETCH"))
+		seconds_ *= strtoul(getenv("STRETCH"), NULL, 0);
 	race();
 	direct();
 	cpus();
