@@ -6,6 +6,8 @@
  * The stock module's KVM_GET_FPU and KVM_SET_FPU leave MXCSR out, and it cannot know of an XSETBV that QEMU's emulator does not
  * intercept: MXCSR there and AVX there are not judged.
  *
+ * Not for Bochs's ryzen model: there the upper halves of YMM are lost on the stock module, too.
+ *
  * CFLAGS: -mno-red-zone
  */
 #include <cpuid.h>
