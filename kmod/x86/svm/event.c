@@ -116,6 +116,11 @@ void svm_nmi_window(struct x86_vcpu *vcpu)
 		return;				/* the IRET exit will come */
 	if (svm->nmi_step)
 		return;
+	if (svm->event && !svm->nmi_masked) {
+		/* An exception or interrupt goes in first, the NMI before its handler's first instruction: vol. 2, 8.5. */
+		svm->nmi_next = true;
+		return;
+	}
 	if (!svm->iret_seen && (vcpu->rflags & X86_EFLAGS_IF)) {
 		svm_irq_window(vcpu);		/* only STI's shadow is in the way */
 		return;
@@ -211,6 +216,9 @@ void svm_complete_events(struct svm_vcpu *svm)
 	vcpu->irq.injected = false;
 	svm->vmcb->control.event_inj = 0;
 	svm->event = false;
+	if (svm->nmi_next)
+		lodge_request(&vcpu->core, LODGE_REQ_EVENT);
+	svm->nmi_next = false;
 
 	if (svm->iret_seen && vcpu->rip != svm->iret_rip) {
 		svm_set_nmi_mask(vcpu, false);
@@ -229,7 +237,7 @@ void svm_cancel_injection(struct x86_vcpu *vcpu)
 	if (!svm->event)
 		return;
 	svm->vmcb->control.event_inj = 0;
-	svm->event = svm->trap_injected = false;
+	svm->event = svm->trap_injected = svm->nmi_next = false;
 	if (vcpu->nmi_injected)
 		svm_set_nmi_mask(vcpu, false);
 	if (svm->soft_injected) {

@@ -106,6 +106,9 @@ static noinstr void svm_enter(struct svm_vcpu *svm, u64 host_save_pa)
 	context_tracking_guest_enter();
 	lockdep_hardirqs_on(CALLER_ADDR0);
 
+	/* Held off until the guest runs and its event is in: an exit before it executes anything. */
+	if (unlikely(svm->nmi_next))
+		smp_send_reschedule(smp_processor_id());
 	amd_clear_divider();
 	svm_vmrun(svm->x86.regs, svm->vmcb_pa, host_save_pa, svm->spec_ctrl);
 

@@ -23,6 +23,7 @@ struct svm_vcpu {
 	bool nmi_masked;		/* an NMI was injected, its IRET has not completed */
 	bool iret_seen;			/* the IRET exit came: masking ends when RIP leaves iret_rip */
 	u64 iret_rip;
+	bool nmi_next;			/* an NMI is due as soon as the event of this entry has been delivered */
 	bool nmi_step;			/* single-stepping over that IRET for a pending NMI */
 	u64 nmi_step_flags;		/* TF and RF as the guest has them */
 
