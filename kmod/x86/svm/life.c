@@ -70,7 +70,7 @@ int svm_vcpu_init(struct x86_vcpu *vcpu)
 		return -ENOMEM;
 	svm->vmcb = page_address(page);
 	svm->vmcb_pa = page_to_phys(page);
-	svm->asid_cpu = -1;
+	svm->asid.cpu = -1;
 	r = msrpm_create(svm);
 	if (r)
 		return r;
@@ -149,7 +149,7 @@ void svm_vcpu_reset(struct x86_vcpu *vcpu, bool init)
 	svm_set_nmi_mask(vcpu, false);
 	svm->nmi_step = false;
 	svm->soft_injected = false;
-	svm->flush = true;
+	svm->asid.flush = true;
 }
 
 /* Preemption is off: @vcpu runs on this CPU until put. */

@@ -18,35 +18,6 @@
 #include "x86/svm/svm.h"
 #include "x86/xswitch.h"
 
-static void svm_new_asid(struct svm_vcpu *svm, struct svm_cpu *c)
-{
-	struct vmcb_control *ctl = &svm->vmcb->control;
-
-	/* Out of identifiers: begin a new generation with an empty TLB.  0 is the host's. */
-	if (c->next_asid >= svm_caps.asids) {
-		c->asid_generation++;
-		c->next_asid = 1;
-		ctl->tlb_control = SVM_TLB_FLUSH_ALL;
-	}
-	ctl->asid = c->next_asid++;
-	svm->asid_generation = c->asid_generation;
-	svm->asid_cpu = svm->x86.core.cpu;
-}
-
-static __always_inline void svm_prepare_asid(struct svm_vcpu *svm, struct svm_cpu *c)
-{
-	svm->vmcb->control.tlb_control = SVM_TLB_NOTHING;
-	if (unlikely(svm->asid_generation != c->asid_generation || svm->asid_cpu != svm->x86.core.cpu)) {
-		svm_new_asid(svm, c);
-	} else if (unlikely(svm->flush)) {
-		if (svm_caps.flush_by_asid)
-			svm->vmcb->control.tlb_control = SVM_TLB_FLUSH_ASID;
-		else
-			svm_new_asid(svm, c);
-	}
-	svm->flush = false;
-}
-
 static void svm_load_dirty(struct svm_vcpu *svm)
 {
 	struct x86_vcpu *vcpu = &svm->x86;
@@ -60,7 +31,7 @@ static void svm_load_dirty(struct svm_vcpu *svm)
 	s->efer = vcpu->efer | EFER_SVME;
 	/* Translations of other paging modes are tagged with the same ASID. */
 	if (vcpu->dirty & (VCPU_DIRTY_CR0 | VCPU_DIRTY_CR3 | VCPU_DIRTY_CR4 | VCPU_DIRTY_EFER))
-		svm->flush = true;
+		svm->asid.flush = true;
 	vcpu->dirty = 0;
 }
 
@@ -106,9 +77,6 @@ static noinstr void svm_enter(struct svm_vcpu *svm, u64 host_save_pa)
 	context_tracking_guest_enter();
 	lockdep_hardirqs_on(CALLER_ADDR0);
 
-	/* Held off until the guest runs and its event is in: an exit before it executes anything. */
-	if (unlikely(svm->nmi_next))
-		smp_send_reschedule(smp_processor_id());
 	amd_clear_divider();
 	svm_vmrun(svm->x86.regs, svm->vmcb_pa, host_save_pa, svm->spec_ctrl);
 
@@ -130,13 +98,17 @@ static void svm_run_once(struct svm_vcpu *svm)
 
 	if (unlikely(vcpu->dirty))
 		svm_load_dirty(svm);
-	svm_prepare_asid(svm, c);
+	svm->vmcb->control.tlb_control = asid_prepare(&svm->asid, &c->asid, vcpu->core.cpu, svm_caps.flush_by_asid);
+	svm->vmcb->control.asid = svm->asid.asid;
 	tpr = svm_load_tpr(svm);
 	s->rax = vcpu->regs[REG_RAX];
 	s->rsp = vcpu->regs[REG_RSP];
 	s->rip = vcpu->rip;
 	s->rflags = vcpu->rflags;
 
+	/* Held off until the guest runs and its event is in: an exit before it executes anything. */
+	if (unlikely(svm->nmi_next))
+		smp_send_reschedule(smp_processor_id());
 	asm volatile("clgi" : : : "memory");
 	if (unlikely(s->dr7 & 0xff))
 		xswitch_breakpoints(vcpu);

@@ -203,14 +203,14 @@ void svm_set_tsc_offset(struct x86_vcpu *vcpu, u64 offset)
 
 void svm_flush_tlb(struct x86_vcpu *vcpu)
 {
-	to_svm(vcpu)->flush = true;
+	to_svm(vcpu)->asid.flush = true;
 }
 
 void svm_flush_gva(struct x86_vcpu *vcpu, u64 gva)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (svm->asid_cpu == vcpu->core.cpu && svm->vmcb->control.asid)
+	if (svm->asid.cpu == vcpu->core.cpu && svm->vmcb->control.asid)
 		asm volatile("invlpga %0, %1" : : "a" (gva), "c" (svm->vmcb->control.asid) : "memory");
-	svm->flush = true;	/* INVLPGA reaches this CPU alone and not every cached walk: cheap enough to be sure */
+	svm->asid.flush = true;	/* INVLPGA reaches this CPU alone and not every cached walk: cheap enough to be sure */
 }

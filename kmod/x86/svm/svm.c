@@ -123,8 +123,6 @@ static int svm_alloc_cpu(int cpu)
 		return -ENOMEM;
 	c->urn->on_user_return = svm_user_return;
 	c->host_save_pa = page_to_phys(c->host_save);
-	c->asid_generation = 1;
-	c->next_asid = svm_caps.asids;	/* the first guest begins a generation, with a flush */
 	return 0;
 }
 
@@ -183,8 +181,7 @@ int svm_hw_enable(void)
 	wrmsrl(MSR_EFER, efer | EFER_SVME);
 	wrmsrl(MSR_VM_HSAVE_PA, page_to_phys(c->hsave));
 	/* Whoever used SVM before us left translations under ASIDs that we are about to give out. */
-	c->asid_generation++;
-	c->next_asid = svm_caps.asids;
+	asid_cpu_init(&c->asid, svm_caps.asids);
 	c->last = NULL;
 	if (svm_caps.rdtscp) {
 		rdmsrl(MSR_TSC_AUX, c->host_tsc_aux);

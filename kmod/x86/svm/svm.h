@@ -7,6 +7,7 @@
 
 #include <linux/percpu.h>
 
+#include "x86/svm/asid.h"
 #include "x86/svm/vmcb.h"
 #include "x86/vcpu.h"
 
@@ -16,15 +17,13 @@ struct svm_vcpu {
 	struct vmcb *vmcb;
 	u64 vmcb_pa;
 	u8 *msrpm;			/* two pages */
-	u64 asid_generation;		/* 0: none; valid on asid_cpu only */
-	int asid_cpu;
-	bool flush;			/* drop this guest's translations at the next entry */
+	struct asid_vcpu asid;
 
 	bool nmi_masked;		/* an NMI was injected, its IRET has not completed */
 	bool iret_seen;			/* the IRET exit came: masking ends when RIP leaves iret_rip */
 	u64 iret_rip;
-	bool nmi_next;			/* an NMI is due as soon as the event of this entry has been delivered */
 	bool nmi_step;			/* single-stepping over that IRET for a pending NMI */
+	bool nmi_next;			/* an NMI is due as soon as the event of this entry has been delivered */
 	u64 nmi_step_flags;		/* TF and RF as the guest has them */
 
 	bool event;			/* EVENTINJ was filled since the last exit */
@@ -61,8 +60,7 @@ struct svm_caps {
 extern struct svm_caps svm_caps;
 
 struct svm_cpu {
-	u64 asid_generation;
-	u32 next_asid;
+	struct asid_cpu asid;
 	bool enabled;
 	struct page *host_save;		/* VMSAVE image of the host */
 	struct page *hsave;		/* VM_HSAVE_PA */

@@ -63,10 +63,6 @@ enum svm_exit_code {
 
 #define SVM_NP_ENABLE		1ull
 
-#define SVM_TLB_NOTHING		0
-#define SVM_TLB_FLUSH_ALL	1
-#define SVM_TLB_FLUSH_ASID	3
-
 /* IOIO: EXITINFO1, APM 2 §15.10.2. */
 #define SVM_IOIO_IN		(1u << 0)
 #define SVM_IOIO_STRING		(1u << 2)
