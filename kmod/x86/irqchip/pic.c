@@ -197,12 +197,15 @@ int pic_take(struct pic *pic)
 	return vector;
 }
 
-/* ICW1: the edge detectors, masks and modes are cleared; level-triggered requests that still stand stay. */
+/*
+ * ICW1: the edge detectors, masks and modes are cleared; level-triggered requests that still stand stay.  Who waits for the
+ * acknowledge of an edge that is lost here, as the PIT does, waits no longer.
+ */
 static void pic_icw1(struct pic *pic, int chip, u8 val)
 {
 	struct kvm_pic_state *s = &pic->chip[chip];
 
-	pic->acked |= (u32)s->isr << (chip * 8);
+	pic->acked |= (u32)(s->isr | (s->irr & ~s->elcr)) << (chip * 8);
 	s->last_irr &= s->elcr;
 	s->irr &= s->elcr;
 	s->imr = 0;

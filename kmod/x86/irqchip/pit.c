@@ -469,6 +469,7 @@ void pit_set_reinject(struct pit *pit, bool on)
 
 	spin_lock_irqsave(&pit->lock, flags);
 	pit->reinject = on;
+	pit->awaiting_ack = false;
 	pit->pending = 0;
 	spin_unlock_irqrestore(&pit->lock, flags);
 }
