@@ -71,6 +71,7 @@ comes one wrote && comes two wrote && comes one again && comes two again
 result $? "both write" "$(tail -n 1 out.one) $(tail -n 1 out.two)"
 at_least "and still share the rest" "$(number two saved)" $((MIB * 1048576 / 4))
 # Their kernels and programs, which came from no disk.
+# shellcheck disable=SC2317 # wait_for calls it
 found() { [ $(($(number one scanned) + $(number two scanned))) -ge 500 ]; }
 wait_for 120 found
 result $? "equal pages are found by their content" "$(number one scanned) and $(number two scanned)"
