@@ -7,9 +7,11 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/loop.h"
@@ -204,6 +206,45 @@ START_TEST(a_claimed_name_is_taken_until_released)
 }
 END_TEST
 
+/* A user without a session, that nobody is: as root. */
+#define NOBODY 40961
+
+START_TEST(a_user_has_a_run_directory_of_his_own)
+{
+	char path[200], uid[20];
+
+	unsetenv("LODGE_RUN_DIR");
+	unsetenv("XDG_RUNTIME_DIR");
+	ck_assert_int_eq(rundir_path(path, sizeof(path), &e), 0);
+	if (geteuid()) {
+		snprintf(uid, sizeof(uid), "%u", geteuid());
+		ck_assert_ptr_nonnull(strstr(path, uid));
+		return;
+	}
+	ck_assert_str_eq(path, "/run/lodge");
+	ck_assert_int_eq(seteuid(NOBODY), 0);
+	ck_assert_int_eq(rundir_path(path, sizeof(path), &e), 0);
+	ck_assert_str_eq(path, "/tmp/lodge-40961");
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_int_eq(rundir_path(path, sizeof(path), &e), 0);
+	/* Others could put a guest there. */
+	ck_assert_int_eq(chmod(path, 0777), 0);
+	ck_assert_int_eq(rundir_path(path, sizeof(path), &e), -EPERM);
+	ck_assert_ptr_nonnull(strstr(e.msg, "/tmp/lodge-40961"));
+	ck_assert_int_eq(rmdir(path), 0);
+	/* Or lead elsewhere. */
+	ck_assert_int_eq(symlink("/tmp", path), 0);
+	ck_assert_int_eq(rundir_path(path, sizeof(path), &e), -EPERM);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(seteuid(0), 0);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_int_eq(seteuid(NOBODY), 0);
+	ck_assert_int_eq(rundir_path(path, sizeof(path), &e), -EPERM);
+	ck_assert_int_eq(seteuid(0), 0);
+	ck_assert_int_eq(rmdir(path), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("common");
@@ -221,6 +262,7 @@ int main(void)
 	tcase_add_test(t, posts_run_in_order_and_timers_repeat);
 	tcase_add_test(t, stop_before_run_counts);
 	tcase_add_test(t, a_claimed_name_is_taken_until_released);
+	tcase_add_test(t, a_user_has_a_run_directory_of_his_own);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);

@@ -11,6 +11,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Nobody else can put anything there. */
+static bool is_ours(const char *dir)
+{
+	struct stat st;
+
+	return !lstat(dir, &st) && S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022);
+}
+
+/* A session has XDG_RUNTIME_DIR; su, cron and CI may not have it. */
+static int user_path(char *buf, size_t room, unsigned int uid, struct err *e)
+{
+	struct stat st;
+
+	snprintf(buf, room, "/run/user/%u", uid);
+	if (is_ours(buf)) {
+		snprintf(buf, room, "/run/user/%u/lodge", uid);
+		return 0;
+	}
+	snprintf(buf, room, "/tmp/lodge-%u", uid);
+	if (!is_ours(buf) && !lstat(buf, &st))
+		return err_set(e, EPERM, "the run directory %s is not a directory of user %u that nobody else can write to; try: set "
+			       "LODGE_RUN_DIR to a directory of yours", buf, uid);
+	return 0;
+}
+
 int rundir_path(char *buf, size_t room, struct err *e)
 {
 	const char *dir = getenv("LODGE_RUN_DIR");
@@ -21,8 +46,10 @@ int rundir_path(char *buf, size_t room, struct err *e)
 		n = snprintf(buf, room, "%s", dir);
 	else if (xdg && *xdg)
 		n = snprintf(buf, room, "%s/lodge", xdg);
-	else
+	else if (!geteuid())
 		n = snprintf(buf, room, "/run/lodge");
+	else
+		return user_path(buf, room, geteuid(), e);
 	if (n < 0 || (size_t)n >= room)
 		return err_set(e, ENAMETOOLONG, "the run directory's name is too long");
 	return 0;
@@ -50,7 +77,7 @@ static int make_dirs(const char *name, char *dir, size_t room, struct err *e)
 	r = rundir_path(dir, room, e);
 	if (r < 0)
 		return r;
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+	if (mkdir(dir, geteuid() ? 0700 : 0755) < 0 && errno != EEXIST)
 		goto fail;
 	r = rundir_file(dir, room, name, "", e);
 	if (r < 0)

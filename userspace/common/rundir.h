@@ -13,7 +13,10 @@
 
 #include "common/err.h"
 
-/* $LODGE_RUN_DIR, else $XDG_RUNTIME_DIR/lodge, else /run/lodge. Does not create it. */
+/*
+ * $LODGE_RUN_DIR, else $XDG_RUNTIME_DIR/lodge, else /run/lodge for root, for others /run/user/UID/lodge or, without that,
+ * /tmp/lodge-UID. Does not create it. -EPERM: the last is there, and is not the user's alone.
+ */
 int rundir_path(char *buf, size_t room, struct err *e);
 int rundir_file(char *buf, size_t room, const char *name, const char *file, struct err *e);
 /* Creates RUN/NAME and takes the lock. Returns the lock's fd; -EBUSY when NAME runs already. */
