@@ -13,7 +13,8 @@ mkdir -p /tmp/user /tmp/www
 cp vmlinuz test-initrd /tmp/user
 cp "$(command -v lodge)" /tmp/user/lodge
 chown -R 1000:101 /tmp/user
-chmod 755 /tmp /tmp/user
+chmod 1777 /tmp
+chmod 755 /tmp/user
 chgrp 101 "$node"
 chmod 660 "$node"
 head -c 100000 /dev/urandom >/tmp/www/file
