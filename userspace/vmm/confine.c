@@ -72,7 +72,7 @@ static const int control_calls[] = {
 	SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(setsockopt),
 	SCMP_SYS(shutdown), SCMP_SYS(openat), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
 	SCMP_SYS(unlink), SCMP_SYS(rmdir), SCMP_SYS(flock), SCMP_SYS(io_setup), SCMP_SYS(io_destroy),
-	SCMP_SYS(sysinfo), SCMP_SYS(getrusage), SCMP_SYS(uname),
+	SCMP_SYS(sysinfo), SCMP_SYS(getrusage), SCMP_SYS(uname), SCMP_SYS(geteuid),
 	/* A disk that is attached has a loop and timers of its own; an empty drive has a file in memory. */
 	SCMP_SYS(epoll_create1), SCMP_SYS(timerfd_create), SCMP_SYS(memfd_create),
 	/* A disk's snapshot: its child takes its name. */
