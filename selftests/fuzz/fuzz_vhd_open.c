@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c selftests/vhd/memstore.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * A hostile image: checked, opened for reading and for writing, and used. The
  * checksums are put right first, so that the fuzzer gets past them. Nothing

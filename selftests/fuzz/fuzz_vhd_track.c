@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * Maps of changes and headers of tapdisk's maps of full blocks, of arbitrary
  * bytes: what is taken for good lies within what was given.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/block/*.c userspace/vhd/*.c userspace/common/size.c userspace/common/err.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * Disks on real files: specifications, locks, queues in threads, alignment,
  * and that what was flushed survives the death of the process.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * Snapshots of an image that is in use: taken with writes in flight on two
  * queues, again and again, each must hold what had been submitted until then

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * Chains of images up to the deepest that is allowed: every level writes its
  * own pieces, and the topmost then shows the newest of each sector, whatever

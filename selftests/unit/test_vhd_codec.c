@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c selftests/vhd/memstore.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * The VHD codec against known vectors, and what it says to damaged images.
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c selftests/vhd/memstore.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 // TIMEOUT: 300
 /*
  * Every workload of up to three operations on a fresh image, with the power

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c selftests/vhd/memstore.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 // TIMEOUT: 300
 /*
  * Changes of an image's header, each cut off at every one of its operations,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 // CFLAGS: -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign,--wrap=strdup,--wrap=free
 // CFLAGS: -Wl,--wrap=pthread_create,--wrap=eventfd
 /*

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c selftests/vhd/memstore.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * Random operations on an image, against what a disk must do.
  *

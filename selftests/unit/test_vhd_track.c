@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * The map of changes against random operations: what differs from the last
  * backup is in it, whenever its writer is killed; and it is trusted only if

@@ -4,7 +4,7 @@
 // LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/irq.c userspace/board/mem.c
 // LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c userspace/common/thread.c
 // LINK: userspace/block/*.c userspace/vhd/*.c userspace/common/size.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * test_virtio_branch.c: snapshots of a disk while a guest's driver uses both its queues: no request is lost or answered
  * twice, each snapshot holds what was flushed before it, and the disk goes on with all of its contents. And snapshots of two

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/virtio/blk_share.c userspace/board/mem.c userspace/board/share.c userspace/block/*.c userspace/vhd/*.c
 // LINK: userspace/board/kvm.c userspace/common/err.c userspace/common/log.c userspace/common/size.c userspace/common/rundir.c
-// LIBS: -laio -lcrypto
+// LIBS: -laio
 /*
  * A disk's reads into shared memory, with a group that is a table of this test: guests get the bytes that their disks show,
  * however the reads are cut, whoever else reads, whatever the group refuses; and what the group holds is read once.

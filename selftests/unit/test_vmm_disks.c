@@ -8,7 +8,7 @@
  * LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/irq.c userspace/board/mem.c userspace/board/hotplug.c
  * LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c userspace/common/thread.c
  * LINK: userspace/block/*.c userspace/vhd/*.c userspace/common/size.c
- * LIBS: -laio -lcrypto
+ * LIBS: -laio
  */
 #include <fcntl.h>
 #include <linux/virtio_blk.h>

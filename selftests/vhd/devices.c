@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c
-// LIBS: -laio -lcrypto -lpthread
+// LIBS: -laio -lpthread
 // BOX: --modprobe loop --modprobe ext4
 // TIMEOUT: 240
 /*

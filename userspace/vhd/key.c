@@ -22,13 +22,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "vhd/image.h"
+#include "vhd/openssl.h"
 
 #define CONTEXTS	8
 #define KEYS_MAX	64u
@@ -69,11 +68,11 @@ static void key_free(struct vhd_key *key)
 	int i;
 
 	for (i = 0; i < CONTEXTS; i++) {
-		EVP_CIPHER_CTX_free(key->context[i].read);
-		EVP_CIPHER_CTX_free(key->context[i].write);
+		openssl.EVP_CIPHER_CTX_free(key->context[i].read);
+		openssl.EVP_CIPHER_CTX_free(key->context[i].write);
 		pthread_mutex_destroy(&key->context[i].lock);
 	}
-	OPENSSL_cleanse(key, sizeof(*key));
+	explicit_bzero(key, sizeof(*key));
 	free(key);
 }
 
@@ -88,21 +87,21 @@ void vhd_keys_free(struct vhd_keys *k)
 
 static int contexts_make(struct vhd_key *key)
 {
-	const EVP_CIPHER *cipher = key->length == 32 ? EVP_aes_128_xts() : EVP_aes_256_xts();
+	const EVP_CIPHER *cipher = key->length == 32 ? openssl.EVP_aes_128_xts() : openssl.EVP_aes_256_xts();
 	int i;
 
 	for (i = 0; i < CONTEXTS; i++) {
 		struct context *c = &key->context[i];
 
 		pthread_mutex_init(&c->lock, NULL);
-		c->read = EVP_CIPHER_CTX_new();
-		c->write = EVP_CIPHER_CTX_new();
+		c->read = openssl.EVP_CIPHER_CTX_new();
+		c->write = openssl.EVP_CIPHER_CTX_new();
 	}
 	for (i = 0; i < CONTEXTS; i++) {
 		struct context *c = &key->context[i];
 
-		if (!c->read || !c->write || EVP_CipherInit_ex(c->read, cipher, NULL, key->bytes, NULL, 0) != 1 ||
-		    EVP_CipherInit_ex(c->write, cipher, NULL, key->bytes, NULL, 1) != 1)
+		if (!c->read || !c->write || openssl.EVP_CipherInit_ex(c->read, cipher, NULL, key->bytes, NULL, 0) != 1 ||
+		    openssl.EVP_CipherInit_ex(c->write, cipher, NULL, key->bytes, NULL, 1) != 1)
 			return -ENOMEM;
 	}
 	return 0;
@@ -111,13 +110,17 @@ static int contexts_make(struct vhd_key *key)
 int vhd_keys_add(struct vhd_keys *k, const void *bytes, size_t length, struct vhd_error *err)
 {
 	struct vhd_key *key;
+	int ret;
 
 	if (length != 32 && length != 64)
 		return vhd_fail(err, EINVAL, "a key has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), not %zu", length);
-	if (!CRYPTO_memcmp(bytes, (const uint8_t *)bytes + length / 2, length / 2))
+	if (!memcmp(bytes, (const uint8_t *)bytes + length / 2, length / 2))
 		return vhd_fail(err, EINVAL, "both halves of the key are the same, which would give secrets away; take random bytes");
 	if (k->n == KEYS_MAX)
 		return vhd_fail(err, E2BIG, "there are more than %u keys", KEYS_MAX);
+	ret = openssl_load(err);
+	if (ret)
+		return ret;
 	key = calloc(1, sizeof(*key));
 	if (!key)
 		return vhd_fail(err, ENOMEM, "out of memory");
@@ -177,18 +180,18 @@ int vhd_keys_add_file(struct vhd_keys *k, const char *path, struct vhd_error *er
 		if (ret)
 			vhd_fail(err, why.code, "'%.300s' is no key: %s", path, why.text);
 	}
-	OPENSSL_cleanse(bytes, sizeof(bytes));
+	explicit_bzero(bytes, sizeof(bytes));
 	return ret;
 }
 
 static int hash_of(const struct vhd_key *key, const uint8_t nonce[32], uint8_t hash[32])
 {
-	EVP_MD_CTX *c = EVP_MD_CTX_new();
+	EVP_MD_CTX *c = openssl.EVP_MD_CTX_new();
 	unsigned int n = 0;
-	bool good = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(c, nonce, 32) == 1 &&
-		    EVP_DigestUpdate(c, key->bytes, key->length) == 1 && EVP_DigestFinal_ex(c, hash, &n) == 1;
+	bool good = c && openssl.EVP_DigestInit_ex(c, openssl.EVP_sha256(), NULL) == 1 && openssl.EVP_DigestUpdate(c, nonce, 32) == 1 &&
+		    openssl.EVP_DigestUpdate(c, key->bytes, key->length) == 1 && openssl.EVP_DigestFinal_ex(c, hash, &n) == 1;
 
-	EVP_MD_CTX_free(c);
+	openssl.EVP_MD_CTX_free(c);
 	return good && n == 32 ? 0 : -ENOMEM;
 }
 
@@ -206,7 +209,7 @@ struct vhd_key *keys_find(const struct vhd_keys *k, const struct vhd_keyhash *h)
 	unsigned int i;
 
 	for (i = 0; k && i < k->n; i++)
-		if (!hash_of(k->key[i], h->nonce, hash) && !CRYPTO_memcmp(hash, h->hash, 32))
+		if (!hash_of(k->key[i], h->nonce, hash) && !memcmp(hash, h->hash, 32))
 			return k->key[i];
 	return NULL;
 }
@@ -231,8 +234,8 @@ int key_sectors(struct vhd_key *key, unsigned int number, bool write, uint8_t *b
 		tweak[1] = sector >> 8;
 		tweak[2] = sector >> 16;
 		tweak[3] = sector >> 24;
-		if (EVP_CipherInit_ex(x, NULL, NULL, NULL, tweak, -1) != 1 ||
-		    EVP_CipherUpdate(x, buf + at, &n, buf + at, VHD_SECTOR) != 1 || n != VHD_SECTOR)
+		if (openssl.EVP_CipherInit_ex(x, NULL, NULL, NULL, tweak, -1) != 1 ||
+		    openssl.EVP_CipherUpdate(x, buf + at, &n, buf + at, VHD_SECTOR) != 1 || n != VHD_SECTOR)
 			ret = -EIO;
 	}
 	pthread_mutex_unlock(&c->lock);

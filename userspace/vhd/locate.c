@@ -9,7 +9,7 @@
  *
  * The name must not outlive the content. An image's unique id does not tell:
  * a file can be copied and then written to. So the identity of an image is
- * made of its file: device, inode, size and the times that the file system
+ * made of its file: device, inode, size and the time that the file system
  * keeps of the last change, which nobody can set back. It is taken once the
  * image cannot change (we hold its lock as a reader, or it has just become a
  * snapshot), and a later writer, who must wait for us, makes another one of

@@ -2,8 +2,8 @@
 /*
  * The control socket's server.
  *
- * A client is one connection with a line buffer. Requests are small, so a line longer than the
- * buffer ends the connection. Answers are written at once; a client that does not read its
+ * A client is one connection with a line buffer, which grows with the line; one longer than
+ * LINE_MAX_LEN ends the connection. Answers are written at once; a client that does not read its
  * answer loses it. The socket can be reached by the guest's owner only (directory 0700).
  */
 #include "vmm/control.h"
@@ -28,6 +28,7 @@
 
 #define CLIENTS 16
 #define PAGE 4096ULL
+#define LINE_START_LEN 1024
 #define LOG_ROOM (64 * 1024)
 #define BALLOON_LEAST (16 * MIB)	/* less, and the guest only fights for its life */
 
@@ -45,12 +46,22 @@ struct control {
 	struct client client[CLIENTS];
 };
 
+/* The connection is somebody else's from now on. */
+static int client_leave(struct client *cl)
+{
+	int fd = cl->fd;
+
+	loop_del(cl->c->loop, &cl->src);
+	cl->fd = -1;
+	free(cl->line);
+	cl->line = NULL;
+	cl->len = cl->room = 0;
+	return fd;
+}
+
 static void client_close(struct client *cl)
 {
-	loop_del(cl->c->loop, &cl->src);
-	if (cl->fd >= 0)
-		close(cl->fd);
-	cl->fd = -1;
+	close(client_leave(cl));
 }
 
 static void send_all(struct client *cl, const void *data, size_t len)
@@ -254,12 +265,11 @@ static void do_log(struct client *cl, struct json_object *rq)
 static void do_console(struct client *cl, struct json_object *rq)
 {
 	struct err e = ERR_INIT;
-	int fd = cl->fd;
+	int fd;
 
 	(void)rq;
 	client_answer(cl, client_ok());
-	loop_del(cl->c->loop, &cl->src);
-	cl->fd = -1;
+	fd = client_leave(cl);
 	if (console_attach(cl->c->con, fd, &e) < 0)
 		close(fd);
 }
@@ -343,6 +353,22 @@ static void serve(struct client *cl, struct json_object *rq)
 	json_object_put(rq);
 }
 
+/* Room for at least one byte more; false: the line is too long. */
+static bool line_room(struct client *cl)
+{
+	size_t room = cl->room ? 2 * cl->room : LINE_START_LEN;
+	char *line;
+
+	if (cl->len < cl->room)
+		return true;
+	line = room <= LINE_MAX_LEN ? realloc(cl->line, room) : NULL;
+	if (!line)
+		return false;
+	cl->line = line;
+	cl->room = room;
+	return true;
+}
+
 static void on_client(void *ctx, u32 events)
 {
 	struct client *cl = ctx;
@@ -351,7 +377,11 @@ static void on_client(void *ctx, u32 events)
 	char *nl;
 
 	(void)events;
-	n = recv(cl->fd, cl->line + cl->len, sizeof(cl->line) - cl->len, MSG_DONTWAIT);
+	if (!line_room(cl)) {
+		client_close(cl);
+		return;
+	}
+	n = recv(cl->fd, cl->line + cl->len, cl->room - cl->len, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
@@ -366,8 +396,6 @@ static void on_client(void *ctx, u32 events)
 		memmove(cl->line, nl, cl->len);
 		serve(cl, rq);
 	}
-	if (cl->fd >= 0 && cl->len == sizeof(cl->line))
-		client_close(cl);
 }
 
 static void on_connect(void *ctx, u32 events)
@@ -390,7 +418,6 @@ static void on_connect(void *ctx, u32 events)
 	}
 	cl->c = c;
 	cl->fd = fd;
-	cl->len = 0;
 	if (loop_add(c->loop, &cl->src, fd, EPOLLIN, on_client, cl) < 0)
 		client_close(cl);
 }

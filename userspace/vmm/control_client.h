@@ -12,7 +12,7 @@
 #include "common/err.h"
 #include "common/loop.h"
 
-#define LINE_MAX_LEN (256 * 1024)	/* two file names of each of sixteen disks, partly escaped; what is not used takes no memory */
+#define LINE_MAX_LEN (256 * 1024)	/* two file names of each of sixteen disks, partly escaped */
 
 struct control;
 struct disks;
@@ -21,8 +21,8 @@ struct client {
 	struct control *c;
 	struct loop_source src;
 	int fd;			/* -1: free */
-	char line[LINE_MAX_LEN];
-	size_t len;
+	char *line;		/* what has come of the next request: len bytes of room */
+	size_t len, room;
 };
 
 typedef void client_fn(struct client *cl, struct json_object *rq);
