@@ -341,6 +341,46 @@ int vhd_changes(const char *path, uint64_t disk_size, uint8_t *bits, uint8_t bac
 int vhd_changes_put(const char *path, uint64_t disk_size, const uint8_t *bits, const uint8_t backup[16],
 		    struct vhd_error *err);
 
+/* Copying what @from shows, or with @own holds itself, into @to; flushed. 0 or -errno. */
+struct vhd_copy {
+	struct vhd *from, *to;		/* from: as for vhd_map() */
+	bool write_zeroes;		/* the target is not zero where nothing is written */
+	bool own;
+	unsigned int buffers;		/* of 1 MiB, in use at once; 0: as many as are of use */
+	/* Called all the time with the bytes done, holes included; false: stop, with -EINTR. NULL: nobody asks. */
+	bool (*go_on)(void *opaque, uint64_t done);
+	void *opaque;
+	uint64_t copied;		/* bytes written */
+};
+
+int vhd_copy(struct vhd_copy *c);
+
+/*
+ * Merges the image at @depth (1: the parent) of @v's chain into its own parent,
+ * while @v is in use through its queues. What @v shows is the same at each step.
+ *
+ * begin refuses what cannot be merged, among it whatever has other children in
+ * its directory, as far as the caller may open files there, and what another
+ * process has open. copy takes its time, on a thread of the caller's, with @v in use:
+ * 0, or -EINTR when go_on() said no. switch follows one that succeeded, and
+ * needs the @n queues @q, all @v has, as for vhd_branch_switch(); the merged
+ * image is then out of the chain. end is always last, @v in use or not, and
+ * frees @c; after a switch it deletes the merged image's file.
+ *
+ * Whatever is left out or fails, @v goes on in the chain that it had; the part
+ * that was merged stays so, and a later coalesce goes on from there. If switch
+ * fails halfway through a change of the disk's header, flushes fail for good.
+ * Nobody changes @v's chain, size or image otherwise from begin to end.
+ */
+struct vhd_coalesce;
+
+int vhd_coalesce_begin(struct vhd *v, unsigned int depth, struct vhd_keys *keys, struct vhd_coalesce **out,
+		       struct vhd_error *err);
+int vhd_coalesce_copy(struct vhd_coalesce *c, bool (*go_on)(void *opaque, uint64_t done), void *opaque,
+		      struct vhd_error *err);
+int vhd_coalesce_switch(struct vhd_coalesce *c, struct vhd_queue **q, unsigned int n, struct vhd_error *err);
+int vhd_coalesce_end(struct vhd_coalesce *c, struct vhd_error *err);
+
 /* Checking. Each finding is one sentence. */
 enum vhd_severity {
 	VHD_NOTE,		/* harmless oddity */

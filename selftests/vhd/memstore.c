@@ -39,6 +39,7 @@ struct memdisk {
 	uint64_t entries, folded;
 	uint64_t operations, reads;
 	uint64_t fail_at, fail_count;
+	struct memdisk *with;		/* whose operations ours are counted among */
 };
 
 struct memstore {
@@ -67,6 +68,7 @@ static struct memdisk *disk_of(struct store *s)
 
 static bool must_fail(struct memdisk *d)
 {
+	d = d->with ? d->with : d;
 	d->operations++;
 	return d->fail_at && d->operations >= d->fail_at &&
 	       d->operations < d->fail_at + d->fail_count;
@@ -512,6 +514,11 @@ void memdisk_fail(struct memdisk *d, uint64_t n, uint64_t count)
 {
 	d->fail_at = n ? d->operations + n : 0;
 	d->fail_count = count;
+}
+
+void memdisk_join(struct memdisk *d, struct memdisk *with)
+{
+	d->with = with;
 }
 
 uint64_t memdisk_operations(const struct memdisk *d)

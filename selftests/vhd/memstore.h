@@ -29,6 +29,8 @@ void memdisk_cut(struct memdisk *d);
 
 /* The n-th operation from now (1: the next) and @count - 1 after it fail with EIO; 0: none. */
 void memdisk_fail(struct memdisk *d, uint64_t n, uint64_t count);
+/* @d is a part of the same machine as @with: its operations are counted and fail among those. */
+void memdisk_join(struct memdisk *d, struct memdisk *with);
 uint64_t memdisk_operations(const struct memdisk *d);
 uint64_t memdisk_reads(const struct memdisk *d);
 

@@ -178,7 +178,7 @@ static int write_changes(struct backup *b, const char *path, bool progress)
 
 static int write_all(struct backup *b, const char *path, bool progress)
 {
-	struct img_copy c = { .from = b->from };
+	struct vhd_copy c = { .from = b->from };
 	struct vhd_error err;
 	int ret, closed;
 

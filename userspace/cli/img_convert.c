@@ -27,7 +27,7 @@ struct job {
 	bool same;			/* keep the source's kind: lodge img copy */
 };
 
-static int convert_into(struct job *j, struct img_copy *c, struct img_output *o)
+static int convert_into(struct job *j, struct vhd_copy *c, struct img_output *o)
 {
 	struct vhd_error err;
 	int ret, closed;
@@ -53,7 +53,7 @@ static int convert_into(struct job *j, struct img_copy *c, struct img_output *o)
 
 static int convert(struct job *j)
 {
-	struct img_copy c = { 0 };
+	struct vhd_copy c = { 0 };
 	struct vhd_error err;
 	struct img_output o;
 	int ret;

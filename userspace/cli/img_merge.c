@@ -111,7 +111,7 @@ static int grow_parent(const struct merge *m)
 
 static int merge_data(const struct merge *m, bool progress, uint64_t *copied)
 {
-	struct img_copy c = { .own = true, .write_zeroes = true };
+	struct vhd_copy c = { .own = true, .write_zeroes = true };
 	struct vhd_error err;
 	int ret = grow_parent(m), closed;
 

@@ -67,11 +67,7 @@ static void adopt(struct vhd_branch *b)
 	/* The disk goes on there, and shows the same. */
 	child->track = v->track;
 	v->track = NULL;
-	/* A chain that cannot be flattened for want of memory is walked. */
-	if (flat_create(child)) {
-		flat_destroy(child->flat);
-		child->flat = NULL;
-	}
+	flat_renew(child);
 	flat_destroy(v->flat);
 	v->flat = NULL;
 	for (i = 0; i < b->n; i++)
@@ -202,10 +198,7 @@ static int finish_one(struct vhd_branch *b, struct vhd_error *err)
 		pthread_mutex_unlock(&b->child->lock);
 		return ret;
 	}
-	v->readonly = true;
-	if (v->store->ops->share)
-		v->store->ops->share(v->store);
-	locate_identify(v);
+	image_quieten(v);
 	return 0;
 }
 

@@ -94,6 +94,16 @@ int flat_create(struct vhd *v)
 	return 0;
 }
 
+void flat_renew(struct vhd *v)
+{
+	flat_destroy(v->flat);
+	v->flat = NULL;
+	if (flat_create(v)) {
+		flat_destroy(v->flat);
+		v->flat = NULL;
+	}
+}
+
 void flat_destroy(struct flat *f)
 {
 	if (!f)

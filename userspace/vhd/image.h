@@ -354,8 +354,15 @@ int image_open_store_keys(struct store *s, const char *name, unsigned int flags,
 			  struct vhd **out, struct vhd_error *err);
 int image_open_path(const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
 		    struct vhd_error *err);
+/* @s: @path, opened. */
+int image_open_file(struct store *s, const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
+		    struct vhd_error *err);
 /* Complete on stable storage as after closing, said to be a parent or not, and still open. Queues are empty. */
 int image_settle(struct vhd *v, bool is_parent);
+/* It was settled, and edit.c has changed its header since: what it says now. */
+int image_refresh(struct vhd *v, struct vhd_error *err);
+/* It was settled, and no writes will come any more: a parent, which readers may have too. */
+void image_quieten(struct vhd *v);
 
 /* key.c */
 struct vhd_keys *keys_share(struct vhd_keys *k);
@@ -394,6 +401,8 @@ int chain_locators(const char *child, const char *parent, struct vhd_header *h, 
 /* flat.c: which of an image's ancestors answers, looked up at once */
 int flat_create(struct vhd *v);
 void flat_destroy(struct flat *f);
+/* After @v's chain has changed. One that cannot be flattened for want of memory is walked. */
+void flat_renew(struct vhd *v);
 /*
  * What of @e->length bytes from @offset on, which lie in one block of @v and
  * not in @v itself, is answered by one ancestor: *@level, or NULL: by none,

@@ -72,7 +72,8 @@ static int head_read(struct vhd *v, struct vhd_error *err)
 {
 	int ret;
 
-	v->head = calloc(1, PAGE_BYTES);
+	if (!v->head)
+		v->head = calloc(1, PAGE_BYTES);
 	if (!v->head)
 		return vhd_fail(err, ENOMEM, "out of memory");
 	ret = v->store->ops->pread(v->store, v->head, PAGE_BYTES, 0);
@@ -237,16 +238,11 @@ static int track_begin(struct vhd *v, struct vhd_error *err)
 	return vhd_fail(err, -ret, "its map of changes '.cbt' cannot be used: %s; without it, remove the file", strerror(-ret));
 }
 
-int image_open_path(const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
+int image_open_file(struct store *s, const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
 		    struct vhd_error *err)
 {
 	struct vhd_error why = { 0 };
-	struct store *s;
-	int ret = store_file_open(path, flags, &s, err);
-
-	if (ret)
-		return ret;
-	ret = image_open_store_keys(s, path, flags, keys, out, &why);
+	int ret = image_open_store_keys(s, path, flags, keys, out, &why);
 	if (!ret && !(flags & VHD_O_RDONLY))
 		ret = track_begin(*out, &why);
 	/* A parent's parent is named already. */
@@ -257,6 +253,15 @@ int image_open_path(const char *path, unsigned int flags, struct vhd_keys *keys,
 	if (ret)
 		return vhd_fail(err, -ret, "cannot open '%.300s': %.400s", path, why.text);
 	return 0;
+}
+
+int image_open_path(const char *path, unsigned int flags, struct vhd_keys *keys, struct vhd **out,
+		    struct vhd_error *err)
+{
+	struct store *s;
+	int ret = store_file_open(path, flags, &s, err);
+
+	return ret ? ret : image_open_file(s, path, flags, keys, out, err);
 }
 
 int vhd_open(const char *path, unsigned int flags, struct vhd **out, struct vhd_error *err)
@@ -387,6 +392,33 @@ int image_settle(struct vhd *v, bool is_parent)
 		alloc_forget(v);
 	}
 	return ret;
+}
+
+int image_refresh(struct vhd *v, struct vhd_error *err)
+{
+	struct layout l;
+	int ret = layout_read(v->store, &l, err);
+
+	if (ret)
+		return ret;
+	v->footer = l.footer;
+	v->header = l.header;
+	v->meta_end = l.meta_end;
+	v->footer_at = l.footer_at;
+	v->killed = !l.trailing;
+	v->durable_size = l.trailing ? l.footer_at : 0;
+	alloc_forget(v);
+	return head_read(v, err);
+}
+
+void image_quieten(struct vhd *v)
+{
+	track_close(v->track, v->track ? store_file_fd(v->store) : -1, true);
+	v->track = NULL;
+	v->readonly = true;
+	if (v->store->ops->share)
+		v->store->ops->share(v->store);
+	locate_identify(v);
 }
 
 int vhd_close(struct vhd *v)

@@ -90,6 +90,12 @@ int store_file_open(const char *path, unsigned int flags, struct store **out,
 /* A new, empty file (or an existing block device), opened for writing. */
 int store_file_create(const char *path, struct store **out, bool *is_new,
 		      struct vhd_error *err);
+/*
+ * @path, which @reader has open for reading, for writing: @reader's lock becomes one that nobody else
+ * has any, and no writer can come between. store_file_return() gives it back, the descriptor @writer keeping one as a reader.
+ */
+int store_file_claim(struct store *reader, const char *path, struct store **writer, struct vhd_error *err);
+void store_file_return(struct store *reader, int writer);
 int store_file_stat(struct store *s, uint64_t *dev, uint64_t *ino, int64_t *mtime);
 /* Its descriptor. */
 int store_file_fd(struct store *s);

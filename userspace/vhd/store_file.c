@@ -209,26 +209,29 @@ static void file_close(struct store *s)
 	free(f);
 }
 
-static int lock_take(int fd, bool readonly)
+/* @bytes 0: to the end. */
+static int lock_set(int fd, short type, off_t start, off_t bytes)
 {
-	struct flock fl = {
-		.l_type = readonly ? F_RDLCK : F_WRLCK,
-		.l_whence = SEEK_SET,
-		.l_start = 0,
-		.l_len = readonly ? 1 : 0,
-	};
+	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = bytes };
 
 	return fcntl(fd, F_OFD_SETLK, &fl) ? -errno : 0;
 }
 
+static int lock_take(int fd, bool readonly)
+{
+	return lock_set(fd, readonly ? F_RDLCK : F_WRLCK, 0, readonly ? 1 : 0);
+}
+
 /* A lock on byte 0 that is shared, in place of one on all of it. */
+static void lock_share(int fd)
+{
+	lock_take(fd, true);
+	lock_set(fd, F_UNLCK, 1, 0);
+}
+
 static void file_share(struct store *s)
 {
-	struct flock rest = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = 1 };
-	int fd = store_file_of(s)->fd;
-
-	lock_take(fd, true);
-	fcntl(fd, F_OFD_SETLK, &rest);
+	lock_share(store_file_of(s)->fd);
 }
 
 /* The hash need not withstand a forger: of what goes into it, users choose nothing but the size. */
@@ -487,6 +490,42 @@ int store_file_open(const char *path, unsigned int flags, struct store **out,
 fail:
 	file_close(&f->store);
 	return file_fail(err, path, -ret, rdonly);
+}
+
+int store_file_claim(struct store *reader, const char *path, struct store **writer, struct vhd_error *err)
+{
+	int old = store_file_of(reader)->fd, fd, ret;
+	struct stat a, b;
+
+	ret = store_file_open(path, VHD_O_NOLOCK | (reader->direct ? 0 : VHD_O_BUFFERED), writer, err);
+	if (ret)
+		return ret;
+	fd = store_file_of(*writer)->fd;
+	if (fstat(old, &a) || fstat(fd, &b) || a.st_dev != b.st_dev || a.st_ino != b.st_ino || a.st_rdev != b.st_rdev) {
+		ret = vhd_fail(err, ESTALE, "'%.300s' is another file than the one in use", path);
+	} else {
+		/* Other writers want these bytes, too, readers only the first. */
+		ret = lock_set(fd, F_WRLCK, 1, 0);
+		if (!ret) {
+			lock_set(old, F_UNLCK, 0, 1);
+			ret = lock_set(fd, F_WRLCK, 0, 1);
+		}
+		if (ret) {
+			lock_take(old, true);
+			ret = file_fail(err, path, -ret, false);
+		}
+	}
+	if (ret) {
+		file_close(*writer);
+		*writer = NULL;
+	}
+	return ret;
+}
+
+void store_file_return(struct store *reader, int writer)
+{
+	lock_share(writer);
+	lock_take(store_file_of(reader)->fd, true);
 }
 
 int store_file_create(const char *path, struct store **out, bool *is_new,

@@ -115,11 +115,7 @@ static int reread(struct vhd *v, struct vhd **out, struct vhd_error *err)
 	next->parent_path = v->parent_path;
 	v->parent = NULL;
 	v->parent_path = NULL;
-	/* A chain that cannot be flattened for want of memory is walked. */
-	if (flat_create(next)) {
-		flat_destroy(next->flat);
-		next->flat = NULL;
-	}
+	flat_renew(next);
 	*out = next;
 	return 0;
 }
