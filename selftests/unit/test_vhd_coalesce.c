@@ -370,10 +370,10 @@ static uint64_t life(uint32_t which, uint64_t cut, unsigned int stop_at)
 	guest_begin(&m.g, m.v[C]);
 	look(&m.g, 0, SECTORS);
 	ck_assert_int_eq(guest_end(&m.g), 0);
-	for (unsigned int i = A; i <= C; i++) {
+	for (unsigned int i = A; i <= C; i++)
 		memory_check(&m, i);
+	for (unsigned int i = A; i <= C; i++)
 		memdisk_destroy(m.disk[i]);
-	}
 	return all;
 }
 
