@@ -365,7 +365,8 @@ int vhd_copy(struct vhd_copy *c);
  * 0, or -EINTR when go_on() said no. switch follows one that succeeded, and
  * needs the @n queues @q, all @v has, as for vhd_branch_switch(); the merged
  * image is then out of the chain. end is always last, @v in use or not, and
- * frees @c; after a switch it deletes the merged image's file.
+ * frees @c; after a switch it deletes the merged image's file. An error then says that the file stays, for somebody reads it
+ * or has made a child of it meanwhile; so does a device, without one.
  *
  * Whatever is left out or fails, @v goes on in the chain that it had; the part
  * that was merged stays so, and a later coalesce goes on from there. If switch

@@ -582,6 +582,46 @@ START_TEST(what_cannot_be_merged)
 }
 END_TEST
 
+/* Whoever comes to the merged image while it is merged keeps it. */
+START_TEST(somebody_comes_meanwhile)
+{
+	struct vhd_coalesce *c;
+	static struct guest g;
+	struct vhd_error err;
+	struct vhd *other;
+
+	seed = 970;
+	files_make(&g);
+	for (unsigned int depth = 2; depth; depth--) {
+		const char *middle = depth == 2 ? "b" : "c";
+
+		ck_assert_msg(!vhd_coalesce_begin(g.v, depth, NULL, &c, &err), "%s", err.text);
+		ck_assert_msg(!vhd_coalesce_copy(c, guest_runs, &g, &err), "%s", err.text);
+		if (depth == 1)
+			ck_assert(!vhd_open(file(middle), VHD_O_RDONLY | VHD_O_OWN, &other, &err));
+		else
+			file_make("e", middle, DISK);
+		ck_assert_msg(!vhd_coalesce_switch(c, g.q, 2, &err), "%s", err.text);
+		ck_assert_int_eq(vhd_coalesce_end(c, &err), -EBUSY);
+		ck_assert_msg(strstr(err.text, depth == 1 ? "in use" : "e.vhd") && strstr(err.text, "not deleted"), "%s", err.text);
+		ck_assert(!access(file(middle), F_OK));
+		if (depth == 1)
+			vhd_close(other);
+		else
+			ck_assert(!unlink(file("e")) && !unlink(file("b")));
+		for (unsigned int i = 0; i < 40; i++)
+			guest_runs(&g, 0);
+		guest_flush(&g);
+		look(&g, 0, SECTORS);
+		file_check("a");
+	}
+	ck_assert_int_eq(guest_end(&g), 0);
+	file_check("c");
+	file_check("d");
+	files_remove();
+}
+END_TEST
+
 /* A disk that became larger has parents of two sizes; and one on a raw file. */
 START_TEST(sizes_and_kinds)
 {
@@ -629,6 +669,7 @@ int main(void)
 	tcase_add_test(t, cut_at_any_operation);
 	tcase_add_loop_test(t, files_of_a_chain, 0, 2);
 	tcase_add_test(t, what_cannot_be_merged);
+	tcase_add_test(t, somebody_comes_meanwhile);
 	tcase_add_test(t, sizes_and_kinds);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);

@@ -12,7 +12,7 @@
  *		a time; the parent is completed, as if closed
  *	switch	the queues run empty, the child's header is made to name the
  *		parent, and the chain goes on without the middle
- *	end	the middle's file goes
+ *	end	the middle's file goes, if nobody has it open or stands on it
  *
  * Until the child's header has changed the middle hides all that changes below
  * it, so the disk shows the same at any time, and after a cut at any. The
@@ -324,6 +324,29 @@ static int give_back(struct vhd_coalesce *c, struct vhd_error *err)
 	return ret;
 }
 
+/*
+ * Somebody may have come to read the middle since the beginning, or have made a child of it: its contents are what they
+ * were, so it stays then.
+ */
+static int middle_delete(const struct vhd_coalesce *c, struct vhd_error *err)
+{
+	const struct vhd *middle = c->middle;
+	struct vhd_error why = { 0 };
+	struct store *writer;
+	int ret;
+
+	if (!c->claimed || middle->store->device)
+		return 0;
+	ret = store_file_claim(middle->store, middle->path, &writer, &why);
+	if (!ret) {
+		ret = only_child(middle, c->child, &why);
+		if (!ret && unlink(middle->path))
+			ret = vhd_fail(&why, errno, "%s", strerror(errno));
+		writer->ops->close(writer);
+	}
+	return ret ? vhd_fail(err, -ret, "the data are merged, but '%.200s' was not deleted: %.400s", middle->path, why.text) : 0;
+}
+
 int vhd_coalesce_end(struct vhd_coalesce *c, struct vhd_error *err)
 {
 	int ret = 0;
@@ -334,9 +357,7 @@ int vhd_coalesce_end(struct vhd_coalesce *c, struct vhd_error *err)
 	if (!c->switched) {
 		ret = give_back(c, err);
 	} else {
-		if (c->claimed && unlink(c->middle->path))
-			ret = vhd_fail(err, errno, "the data are merged, but '%.300s' cannot be deleted: %s", c->middle->path,
-				       strerror(errno));
+		ret = middle_delete(c, err);
 		vhd_close(c->middle);
 		vhd_close(c->parent);
 	}
