@@ -37,6 +37,7 @@
  * is changed before, and in the pause there is nothing left but pointers.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,7 +143,7 @@ static int target_open(struct vhd_coalesce *c, unsigned int buffered, struct vhd
 	if (ret)
 		return ret;
 	/* The lock lives as long as one of its descriptors. */
-	hold = dup(store_file_fd(writer));
+	hold = fcntl(store_file_fd(writer), F_DUPFD_CLOEXEC, 0);
 	ret = hold < 0 ? vhd_fail(err, errno, "cannot keep '%.300s' locked: %s", c->parent->path, strerror(errno)) :
 			 only_child(c->parent, c->middle, err);
 	if (!ret)
