@@ -83,6 +83,10 @@ check("what fails twice has failed", r.count("fail") == 1 and not r.mended)
 r = judged({"a": "the host warned"})
 check("a complaint of the host's kernel is not mended", r.count("fail") == 1 and not r.mended)
 
+check("a host that is reset without a word is the emulator's", run.wordless("box: the box's kernel panicked or reset"))
+check("so is one that ran out of its stack", run.wordless("box: the kernel's log has: | BUG: TASK stack guard page was hit"))
+check("one that says why is not", not run.wordless("box: the kernel's log has: | BUG: kernel NULL pointer dereference"))
+
 path = os.path.join(TMP, "perf.json")
 perf.write_rows(path, ["boot"], [{"suite": "boot", "name": "x"}])
 perf.write_rows(path, ["exit"], [{"suite": "exit", "name": "y"}, {"suite": "exit", "name": "old"}])
