@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // LINK: userspace/vhd/*.c selftests/vhd/memstore.c
 // LIBS: -laio -lcrypto
+// CFLAGS: -Wl,--wrap=dlopen,--wrap=dlsym
 /*
  * Encrypted images: the cipher against IEEE 1619's vectors, the key's hash,
  * what is on the disk, and chains in which some images are encrypted.
  */
 #include <check.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -132,6 +134,51 @@ START_TEST(bad_keys_are_refused)
 	ck_assert_int_eq(vhd_keys_add_file(k, "/dev/zero", &err), -EINVAL);
 	ck_assert(!keys_any(k));
 	vhd_keys_free(k);
+}
+END_TEST
+
+static bool no_library, no_symbol;
+
+void *__real_dlopen(const char *file, int flags);
+void *__wrap_dlopen(const char *file, int flags);
+void *__real_dlsym(void *lib, const char *name);
+void *__wrap_dlsym(void *lib, const char *name);
+
+void *__wrap_dlopen(const char *file, int flags)
+{
+	return __real_dlopen(no_library ? "/nowhere/libcrypto.so.3" : file, flags);
+}
+
+void *__wrap_dlsym(void *lib, const char *name)
+{
+	return no_symbol && !strcmp(name, "EVP_sha256") ? NULL : __real_dlsym(lib, name);
+}
+
+/* The tests have a process each: nothing is loaded yet. */
+START_TEST(without_openssl_there_are_no_keys)
+{
+	struct vhd_keys *k = vhd_keys_create();
+	char name[] = "/tmp/lodge-key-file-XXXXXX";
+	struct vhd_error err;
+	int fd = mkstemp(name);
+
+	ck_assert_int_eq(write(fd, key32, 32), 32);
+	no_library = true;
+	ck_assert_int_eq(vhd_keys_add(k, key32, 32, &err), -ENOENT);
+	ck_assert_msg(strstr(err.text, "apt-get install libssl3"), "%s", err.text);
+	ck_assert_int_eq(vhd_keys_add_file(k, name, &err), -ENOENT);
+	ck_assert_msg(strstr(err.text, "cannot be used") && !strstr(err.text, "no key"), "%s", err.text);
+	no_library = false;
+	no_symbol = true;
+	ck_assert_int_eq(vhd_keys_add(k, key32, 32, &err), -ENOENT);
+	ck_assert_msg(strstr(err.text, "EVP_sha256"), "%s", err.text);
+	ck_assert(!keys_any(k));
+	no_symbol = false;
+	ck_assert_int_eq(vhd_keys_add_file(k, name, &err), 0);
+	ck_assert(keys_any(k));
+	vhd_keys_free(k);
+	close(fd);
+	unlink(name);
 }
 END_TEST
 
@@ -390,6 +437,7 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		cipher_is_the_standard_s, hash_is_of_nonce_and_key, bad_keys_are_refused,
+		without_openssl_there_are_no_keys,
 		chain_of_plain_and_encrypted_images, without_its_key_nothing_is_read_or_written,
 		file_is_as_tapdisk_has_it, disk_grows_and_shrinks, map_of_full_blocks_is_kept,
 		only_an_empty_image_gets_a_key,

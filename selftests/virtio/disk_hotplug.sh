@@ -14,6 +14,7 @@ for f in one two; do
 	echo "$f has this" | dd of=/scratch/$f conv=notrunc 2>/dev/null
 done
 truncate -s 2M /scratch/two
+head -c 64 /dev/urandom >/scratch/key
 truncate -s 16M /scratch/busy
 echo "keep me busy" | dd of=/scratch/busy conv=notrunc 2>/dev/null
 lodge img convert /scratch/busy /scratch/busy.vhd
@@ -83,6 +84,13 @@ while [ $k -lt 3 ]; do
 done
 [ $k = 3 ]
 result $? "it comes and goes several times" "$k times; $(tail -n 2 out)"
+
+# The key's library is loaded by a process that has given up its rights.
+lodge img create --key /scratch/key /scratch/secret.vhd 4M &&
+	lodge disk attach plug /scratch/secret.vhd,key=/scratch/key >made 2>&1 && wait_for 30 seen 'vda=131072 vdb=0 vdc=0 vdd=8192'
+result $? "an encrypted disk is attached" "$(cat made; tail -n 2 out)"
+lodge disk detach plug 3 && wait_for 30 seen 'vda=131072 vdb=0 vdc=0'
+result $? "and let go" "$(tail -n 2 out)"
 
 lodge disk resize --json plug 0 128M >made 2>&1
 result $? "a disk becomes larger" "$(cat made)"

@@ -177,8 +177,10 @@ int vhd_keys_add_file(struct vhd_keys *k, const char *path, struct vhd_error *er
 		ret = vhd_fail(err, EINVAL, "'%.300s' is no key: a key has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), and this has more", path);
 	} else {
 		ret = vhd_keys_add(k, bytes, n, &why);
-		if (ret)
-			vhd_fail(err, why.code, "'%.300s' is no key: %s", path, why.text);
+		if (ret == -EINVAL)
+			vhd_fail(err, EINVAL, "'%.300s' is no key: %s", path, why.text);
+		else if (ret)
+			vhd_fail(err, why.code, "the key in '%.300s' cannot be used: %s", path, why.text);
 	}
 	explicit_bzero(bytes, sizeof(bytes));
 	return ret;

@@ -2,8 +2,8 @@
 /*
  * OpenSSL's libcrypto, loaded when the first key comes.
  *
- * It brings some 1.4 MB of pages and half a million instructions of relocations to every process that is linked with it, and
- * few disks are encrypted.  It is never unloaded.
+ * It brings more than a megabyte of pages and its relocations to every process that is linked with it, and few disks are
+ * encrypted.  It is never unloaded.
  */
 #ifndef VHD_OPENSSL_H
 #define VHD_OPENSSL_H
