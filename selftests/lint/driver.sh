@@ -83,12 +83,6 @@ check("what fails twice has failed", r.count("fail") == 1 and not r.mended)
 r = judged({"a": "the host warned"})
 check("a complaint of the host's kernel is not mended", r.count("fail") == 1 and not r.mended)
 
-RESET, STACK = "box: the box's kernel panicked or reset", "box: the kernel's log has: | BUG: TASK stack guard page was hit"
-check("a host that is reset without a word is the emulator's", run.emulators_death(RESET, None))
-check("so is one that ran out of its stack", run.emulators_death(STACK, None))
-check("neither is under a debug kernel", not run.emulators_death(RESET, "k") and not run.emulators_death(STACK, "k"))
-check("one that says why is not", not run.emulators_death("box: the kernel's log has: | BUG: kernel NULL pointer", None))
-
 path = os.path.join(TMP, "perf.json")
 perf.write_rows(path, ["boot"], [{"suite": "boot", "name": "x"}])
 perf.write_rows(path, ["exit"], [{"suite": "exit", "name": "y"}, {"suite": "exit", "name": "old"}])
