@@ -534,6 +534,50 @@ START_TEST(files_of_a_chain)
 }
 END_TEST
 
+/* The disk's image is called @snapshot from now on, and another one takes its place and name. */
+static void file_branch(struct guest *g, const char *snapshot)
+{
+	struct vhd_params p = { .type = VHD_DIFF, .parent_live = true, .block_size = 65536 };
+	struct vhd_branch b = { .v = g->v, .q = g->q, .n = 2 };
+	struct vhd_error err;
+
+	p.parent = file(snapshot);
+	ck_assert(!link(file("d"), p.parent));
+	ck_assert_msg(!vhd_create(file("e"), &p, &err) && !vhd_open(file("e"), VHD_O_OWN, &b.child, &err), "%s", err.text);
+	b.disk = file("d");
+	b.snapshot = file(snapshot);
+	ck_assert_msg(!vhd_branch_prepare(&b, 1, &err) && !vhd_branch_switch(&b, 1, &err) && !vhd_branch_finish(&b, 1, &err), "%s",
+		      err.text);
+	g->v = b.child;
+}
+
+/* What the queues were made with is merged, or merged into, and closed; they go on. */
+START_TEST(images_that_were_the_disk)
+{
+	static struct guest g;
+	struct vhd_info info;
+
+	seed = 930 + _i;
+	files_make(&g);
+	file_branch(&g, "s");
+	for (unsigned int k = 0; k < 50; k++)
+		guest_runs(&g, 0);
+	if (_i) {
+		guest_flush(&g);
+		file_branch(&g, "t");
+		file_coalesce(&g, 1, "s");
+	}
+	file_coalesce(&g, 1, "c");
+	ck_assert(access(file("s"), F_OK) && access(file("t"), F_OK));
+	vhd_get_info(g.v, &info);
+	ck_assert_uint_eq(info.depth, 4);
+	ck_assert_int_eq(guest_end(&g), 0);
+	file_check("c");
+	file_check("d");
+	files_remove();
+}
+END_TEST
+
 static void refused(struct guest *g, unsigned int depth, int code, const char *word)
 {
 	struct vhd_coalesce *c = NULL;
@@ -668,6 +712,7 @@ int main(void)
 	tcase_add_test(t, stopped_and_taken_up_again);
 	tcase_add_test(t, cut_at_any_operation);
 	tcase_add_loop_test(t, files_of_a_chain, 0, 2);
+	tcase_add_loop_test(t, images_that_were_the_disk, 0, 2);
 	tcase_add_test(t, what_cannot_be_merged);
 	tcase_add_test(t, somebody_comes_meanwhile);
 	tcase_add_test(t, sizes_and_kinds);

@@ -247,6 +247,13 @@ static void mem_queue_destroy(struct store_queue *sq)
 	free(sq);
 }
 
+static int mem_queue_move(struct store_queue *sq, struct store *s, unsigned int depth)
+{
+	(void)depth;
+	sq->disk = disk_of(s);
+	return 0;
+}
+
 static void mem_wake(struct store_queue *sq)
 {
 	uint64_t one = 1;
@@ -383,6 +390,7 @@ static const struct store_ops mem_ops = {
 	.close = mem_close,
 	.queue_create = mem_queue_create,
 	.queue_destroy = mem_queue_destroy,
+	.queue_move = mem_queue_move,
 	.submit = mem_submit,
 	.kick = mem_kick,
 	.poll = mem_poll,

@@ -280,6 +280,10 @@ int vhd_coalesce_switch(struct vhd_coalesce *c, struct vhd_queue **q, unsigned i
 	if (n > SWITCH_QUEUES)
 		return vhd_fail(err, EINVAL, "the disk has more than %u queues", SWITCH_QUEUES);
 	switch_drain(q, n);
+	/* Made when another image was on top, they may belong to one that is closed in the end. */
+	ret = switch_move(c->disk, q, n, err);
+	if (ret)
+		return ret;
 	if (c->child == c->disk) {
 		ret = adopt_disk(c, err);
 		if (ret)

@@ -392,6 +392,8 @@ int batmap_put(struct vhd *v);
 void switch_drain(struct vhd_queue **q, unsigned int n);
 /* Room in the queues for images of blocks of that many sectors. -ENOMEM. */
 int switch_room(struct vhd_queue **q, unsigned int n, uint32_t sectors);
+/* The queues, which are empty, belong to @v's file from now on, in whichever one they were made. -errno: as before, or moved. */
+int switch_move(struct vhd *v, struct vhd_queue **q, unsigned int n, struct vhd_error *err);
 
 /* chain.c */
 int chain_open_parent(struct vhd *v, unsigned int flags, struct vhd_error *err);

@@ -54,6 +54,16 @@ int switch_room(struct vhd_queue **q, unsigned int n, uint32_t sectors)
 	return 0;
 }
 
+int switch_move(struct vhd *v, struct vhd_queue **q, unsigned int n, struct vhd_error *err)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < n && !ret; i++)
+		ret = v->store->ops->queue_move(q[i]->sq, v->store, q[i]->depth);
+	return ret ? vhd_fail(err, -ret, "cannot serve '%.300s': %s", v->path, strerror(-ret)) : 0;
+}
+
 static uint32_t larger(const struct vhd *a, const struct vhd *b)
 {
 	return a->spb > b->spb ? a->spb : b->spb;
@@ -62,6 +72,7 @@ static uint32_t larger(const struct vhd *a, const struct vhd *b)
 int vhd_switch(struct vhd *v, struct vhd *next, struct vhd_queue **q, unsigned int n, struct vhd_error *err)
 {
 	unsigned int i;
+	int ret;
 
 	if (n > SWITCH_QUEUES)
 		return vhd_fail(err, EINVAL, "the disk has more than %u queues", SWITCH_QUEUES);
@@ -73,13 +84,10 @@ int vhd_switch(struct vhd *v, struct vhd *next, struct vhd_queue **q, unsigned i
 	if (switch_room(q, n, larger(v, next)))
 		return vhd_fail(err, ENOMEM, "out of memory");
 	switch_drain(q, n);
-	/* What a queue was made with is about to be closed. */
-	for (i = 0; i < n; i++) {
-		int ret = next->store->ops->queue_move(q[i]->sq, next->store, q[i]->depth);
-
-		if (ret)
-			return vhd_fail(err, -ret, "cannot serve '%.300s': %s", next->path, strerror(-ret));
-	}
+	/* What they were made with is about to be closed. */
+	ret = switch_move(next, q, n, err);
+	if (ret)
+		return ret;
 	for (i = 0; i < n; i++)
 		q[i]->image = next;
 	atomic_fetch_add(&next->queues, n);
