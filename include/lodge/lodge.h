@@ -148,6 +148,24 @@ int lodge_disk_detach(const char *name, unsigned int disk, int force, struct lod
 int lodge_disk_insert(const char *name, unsigned int disk, const char *spec, struct lodge_error *err);
 /* Makes the disk larger; the guest is told. *pause_us: how long it stood still, or NULL. */
 int lodge_disk_resize(const char *name, unsigned int disk, uint64_t bytes, uint64_t *pause_us, struct lodge_error *err);
+/*
+ * Begins to merge image (absolute; NULL: the disk's parent), an image below the disk, into its own parent, while the guest
+ * uses the disk. The guest's process goes on with it by itself: *job is its number, lodge_disk_job() tells how far it is.
+ */
+int lodge_disk_coalesce(const char *name, unsigned int disk, const char *image, unsigned int *job, struct lodge_error *err);
+/* The last job on a disk. */
+struct lodge_disk_job {
+	unsigned int number;
+	char state[16];			/* "none", "running", "done", "failed" */
+	uint64_t done, total;		/* bytes of the disk */
+	/* Of one that has ended: */
+	char image[4096], into[4096];	/* what was merged; "": it did not come so far */
+	uint64_t pause_us;		/* how long the disk stood still */
+	struct lodge_error error;	/* of one that failed; code EINTR: it was cancelled */
+};
+int lodge_disk_job(const char *name, unsigned int disk, struct lodge_disk_job *job, struct lodge_error *err);
+/* Asks the job to end; what it has merged stays merged. */
+int lodge_disk_cancel(const char *name, unsigned int disk, struct lodge_error *err);
 /* What is done about requests that fail on the host: "report", "stop", "enospc" or "ignore". */
 int lodge_disk_on_error(const char *name, unsigned int disk, const char *on_error, struct lodge_error *err);
 int lodge_disk_throttle(const char *name, unsigned int disk, const struct lodge_disk_limits *limits,

@@ -3,7 +3,7 @@
  * test_vmm_disks.c: disks of a guest that are taken away, with its consent and without: the image, the slot and the number
  * are free when they should be, not before, and the guest's driver never meets a device that is not there.
  *
- * LINK: userspace/vmm/disks.c userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
+ * LINK: userspace/vmm/disks.c userspace/vmm/disk_job.c userspace/virtio/queue.c userspace/virtio/queue_split.c userspace/virtio/queue_packed.c userspace/virtio/device.c
  * LINK: userspace/virtio/virtio_pci.c userspace/virtio/iothread.c userspace/virtio/virtio_blk.c userspace/virtio/blk_request.c userspace/virtio/blk_share.c userspace/board/share.c
  * LINK: userspace/board/bus.c userspace/board/pci.c userspace/board/msix.c userspace/board/intx.c userspace/board/irq.c userspace/board/mem.c userspace/board/hotplug.c
  * LINK: userspace/common/err.c userspace/common/log.c userspace/common/loop.c userspace/common/thread.c
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "../virtio/fake_board.h"
+#include "vmm/disk_job.h"
 #include "vmm/disks.h"
 
 #define V1 (1ULL << VIRTIO_F_VERSION_1)
@@ -243,6 +244,170 @@ START_TEST(reset_takes_what_is_gone)
 }
 END_TEST
 
+/* ---- jobs ---- */
+
+#define CHAIN 4
+#define CHAIN_SIZE (128ULL << 20)
+
+static char image[CHAIN][112];
+
+static void chain_make(void)
+{
+	struct vhd_params p = { .type = VHD_DYNAMIC, .size = CHAIN_SIZE };
+	static u8 buf[1 << 20];
+	struct vhd_error err;
+	struct vhd_queue *q;
+	struct vhd *v;
+
+	for (unsigned int i = 0; i < CHAIN; i++) {
+		snprintf(image[i], sizeof(image[i]), "%s/%u.vhd", dir, i);
+		ck_assert_msg(!vhd_create(image[i], &p, &err), "%s", err.text);
+		p = (struct vhd_params){ .type = VHD_DIFF, .parent = image[i] };
+		if (!i)
+			continue;
+		ck_assert_msg(!vhd_open(image[i], 0, &v, &err), "%s", err.text);
+		q = vhd_queue_create(v, 4);
+		memset(buf, i, sizeof(buf));
+		for (u64 at = i << 20; at < CHAIN_SIZE; at += 2 << 20)
+			ck_assert(!vhd_pwrite(q, buf, sizeof(buf), at));
+		vhd_queue_destroy(q);
+		ck_assert(!vhd_close(v));
+	}
+}
+
+static void chain_remove(void)
+{
+	for (unsigned int i = 0; i < CHAIN; i++)
+		unlink(image[i]);
+}
+
+static void chain_attach(void)
+{
+	unsigned int n;
+
+	ck_assert_msg(!disks_attach(disks, "/", image[CHAIN - 1], &n, &e), "%s", e.msg);
+	ck_assert_uint_eq(n, 0);
+	drive(1);
+}
+
+/* A mark of every image where no later one was written. */
+static void chain_shows(unsigned int below)
+{
+	struct vhd_error err;
+	struct vhd_queue *q;
+	struct vhd *v;
+	u8 byte[512];
+
+	ck_assert_msg(!vhd_open(image[CHAIN - 1], VHD_O_RDONLY, &v, &err), "%s", err.text);
+	q = vhd_queue_create(v, 4);
+	for (u64 at = 4; at < CHAIN_SIZE >> 20; at++) {
+		ck_assert(!vhd_pread(q, byte, 512, at << 20));
+		ck_assert_uint_eq(byte[0], at % 2 ? 3 : 2);
+	}
+	vhd_queue_destroy(q);
+	ck_assert(!vhd_close(v));
+	ck_assert_int_eq(access(image[below], F_OK), -1);
+}
+
+static void job_wait(struct disk_job_info *i)
+{
+	for (unsigned int k = 0; k < 6000; k++) {
+		ck_assert(disks_job(disks, 0, i));
+		if (!i->running)
+			return;
+		usleep(5000);
+	}
+	ck_abort_msg("the job does not end");
+}
+
+static void job_refused(const char *what, const char *word)
+{
+	struct disk_job_info i;
+	unsigned int job;
+
+	ck_assert_int_eq(disks_coalesce(disks, 0, what, &job, &e), 0);
+	job_wait(&i);
+	ck_assert_uint_eq(i.number, job);
+	ck_assert_int_ne(i.e.code, 0);
+	ck_assert_msg(strstr(i.e.msg, word), "%s", i.e.msg);
+	ck_assert_str_eq(i.image, "");
+}
+
+START_TEST(images_are_merged_while_the_guest_writes)
+{
+	struct disk_job_info i;
+	unsigned int job;
+
+	set_up();
+	chain_make();
+	chain_attach();
+	ck_assert(!disks_job(disks, 0, &i));
+	job_refused(image[3], "what the guest writes to");
+	job_refused(image[0], "no parent");
+	job_refused("/bin/sh", "no image below");
+	job_refused("/no/such/file", "cannot find");
+	for (unsigned int middle = 1; middle <= 2; middle++) {
+		ck_assert_int_eq(disks_coalesce(disks, 0, middle == 1 ? image[1] : NULL, &job, &e), 0);
+		for (u8 k = 0; k < 20; k++)
+			ck_assert_uint_eq(put(k % 2, k), VIRTIO_BLK_S_OK);
+		job_wait(&i);
+		ck_assert_msg(!i.e.code, "%s", i.e.msg);
+		ck_assert_uint_eq(i.number, job);
+		ck_assert_str_eq(i.image, image[middle]);
+		ck_assert_str_eq(i.into, image[0]);
+		ck_assert_uint_eq(i.total, CHAIN_SIZE);
+		ck_assert_uint_gt(i.pause_ns, 0);
+		ck_assert_uint_eq(put(0, 0x40 + middle), VIRTIO_BLK_S_OK);
+	}
+	job_refused(NULL, "no parent");
+	ck_assert_int_eq(disks_detach(disks, 0, true, &e), 0);
+	eject(1);
+	chain_shows(2);
+	chain_remove();
+	tear_down();
+}
+END_TEST
+
+/* 0: cancelled; 1: the disk is taken by force; 2: the guest lets go of it; 3: the end of all. */
+START_TEST(a_job_ends_before_its_time)
+{
+	struct disk_job_info i;
+	u64 pause_ns;
+	unsigned int job;
+
+	set_up();
+	chain_make();
+	chain_attach();
+	ck_assert_int_eq(disks_coalesce(disks, 0, NULL, &job, &e), 0);
+	ck_assert_int_eq(disks_coalesce(disks, 0, NULL, &job, &e), -EBUSY);
+	ck_assert_int_eq(disks_grow(disks, 0, 2 * CHAIN_SIZE, &pause_ns, &e), -EBUSY);
+	ck_assert_int_eq(disks_branch(disks, &(struct disks_branch){ 0, "/a", "/b" }, 1, &pause_ns, &e), -EBUSY);
+	ck_assert_msg(strstr(e.msg, "is being merged"), "%s", e.msg);
+	if (!_i) {
+		disks_job_cancel(disks, 0);
+		job_wait(&i);
+		ck_assert_int_eq(i.e.code, EINTR);
+		ck_assert_uint_eq(put(0, 0x55), VIRTIO_BLK_S_OK);
+	} else if (_i == 3) {
+		disks_jobs_end(disks);
+	}
+	if (_i != 2)
+		ck_assert_int_eq(disks_detach(disks, 0, true, &e), 0);
+	eject(1);
+	ck_assert(!disks_has(disks, 0));
+	/* It was too early for anything to go; what was begun is done by the next. */
+	chain_attach();
+	ck_assert_int_eq(disks_coalesce(disks, 0, image[2], &job, &e), 0);
+	job_wait(&i);
+	ck_assert_msg(!i.e.code, "%s", i.e.msg);
+	ck_assert_int_eq(disks_detach(disks, 0, true, &e), 0);
+	eject(1);
+	chain_shows(2);
+	chain_remove();
+	tear_down();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vmm_disks");
@@ -254,6 +419,8 @@ int main(void)
 	tcase_add_test(t, asked_guest_keeps_the_disk_until_it_lets_go);
 	tcase_add_loop_test(t, force_frees_the_image_at_once_and_the_slot_when_the_guest_lets_go, 0, 2);
 	tcase_add_test(t, reset_takes_what_is_gone);
+	tcase_add_test(t, images_are_merged_while_the_guest_writes);
+	tcase_add_loop_test(t, a_job_ends_before_its_time, 0, 4);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_set_tap(r, "-");

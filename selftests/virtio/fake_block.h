@@ -258,6 +258,15 @@ int block_branch_switch(struct block_branches *all, char **err)
 	return -EOPNOTSUPP;
 }
 
+int block_coalesce_switch(struct block_coalesce *c, struct block_queue *const *q, unsigned int n, char **err)
+{
+	(void)c;
+	(void)q;
+	(void)n;
+	*err = NULL;
+	return -ENOTSUP;
+}
+
 int block_branch_finish(struct block_branches *all, char **err)
 {
 	return block_branch_switch(all, err);

@@ -209,6 +209,21 @@ int block_branch_finish(struct block_branches *all, char **err);
  */
 int block_exchange(struct block *b, struct block *next, struct block_queue *const *q, unsigned int n, char **err);
 
+/*
+ * Merges an image below a disk in use into its own parent: the steps of vhd_coalesce_begin() and so on, whose rules hold.
+ * @image: its file; NULL: the disk's parent. Any thread, with the disk in use by others; around switch nobody else may use
+ * its queues @q, all @n. NULL or -errno, and *@err. end, which must follow begin whatever happens, frees @c.
+ */
+struct block_coalesce;
+
+struct block_coalesce *block_coalesce_begin(struct block *b, const char *image, char **err);
+/* Which files are merged: this one into that. */
+const char *block_coalesce_image(const struct block_coalesce *c);
+const char *block_coalesce_into(const struct block_coalesce *c);
+int block_coalesce_copy(struct block_coalesce *c, bool (*go_on)(void *opaque, uint64_t done), void *opaque, char **err);
+int block_coalesce_switch(struct block_coalesce *c, struct block_queue *const *q, unsigned int n, char **err);
+int block_coalesce_end(struct block_coalesce *c, char **err);
+
 /* A larger disk; @q as for block_exchange(). 0, or -errno and *@err. */
 int block_grow(struct block *b, uint64_t size, struct block_queue *const *q, unsigned int n, char **err);
 

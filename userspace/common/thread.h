@@ -12,8 +12,11 @@
 
 #include <pthread.h>
 
-/* THREAD_DISK: reads and writes image files for others, and nothing else. */
-enum thread_role { THREAD_CONTROL, THREAD_VCPU, THREAD_IO, THREAD_DISK };
+/*
+ * THREAD_DISK: reads and writes image files for others, and nothing else. THREAD_IMAGE: a longer work on images, which it opens
+ * and deletes; has THREAD_DISKs of its own.
+ */
+enum thread_role { THREAD_CONTROL, THREAD_VCPU, THREAD_IO, THREAD_DISK, THREAD_IMAGE };
 
 typedef int thread_enter_fn(enum thread_role role);
 

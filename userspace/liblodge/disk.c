@@ -194,6 +194,47 @@ int lodge_disk_resize(const char *name, unsigned int disk, uint64_t bytes, uint6
 	return ask_pause(name, rq, pause_us, err);
 }
 
+int lodge_disk_coalesce(const char *name, unsigned int disk, const char *image, unsigned int *job, struct lodge_error *err)
+{
+	struct json_object *rq = request("disk-coalesce", disk), *o;
+	int r;
+
+	add_text(rq, "image", image);
+	r = ask(name, rq, &o, err);
+	if (r < 0)
+		return r;
+	if (job)
+		*job = client_number(o, "job");
+	json_object_put(o);
+	return 0;
+}
+
+int lodge_disk_job(const char *name, unsigned int disk, struct lodge_disk_job *job, struct lodge_error *err)
+{
+	struct json_object *o;
+	int r = ask(name, request("disk-job", disk), &o, err);
+
+	if (r < 0)
+		return r;
+	memset(job, 0, sizeof(*job));
+	job->number = client_number(o, "job");
+	client_text(o, "state", job->state, sizeof(job->state));
+	job->done = client_number(o, "done");
+	job->total = client_number(o, "total");
+	client_text(o, "image", job->image, sizeof(job->image));
+	client_text(o, "into", job->into, sizeof(job->into));
+	job->pause_us = client_number(o, "pause_us");
+	job->error.code = client_number(o, "code");
+	client_text(o, "error", job->error.message, sizeof(job->error.message));
+	json_object_put(o);
+	return 0;
+}
+
+int lodge_disk_cancel(const char *name, unsigned int disk, struct lodge_error *err)
+{
+	return ask(name, request("disk-cancel", disk), NULL, err);
+}
+
 int lodge_disk(const char *name, unsigned int disk, char *path, size_t room, struct lodge_error *err)
 {
 	struct json_object *o;

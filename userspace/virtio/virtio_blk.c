@@ -429,6 +429,22 @@ int virtio_blk_grow(struct virtio_dev *dev, u64 size, u64 *pause_ns, struct err 
 	return answer(r, why, e);
 }
 
+int virtio_blk_coalesce(struct virtio_dev *dev, struct block_coalesce *c, u64 *pause_ns, struct err *e)
+{
+	struct virtio_blk *disk = blk_from_dev(dev);
+	struct block_queue *q[VIRTIO_QUEUES_MAX];
+	struct timespec from;
+	char *why = NULL;
+	int r;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	queues_take(disk, q);
+	r = block_coalesce_switch(c, q, disk->num_queues, &why);
+	queues_give(disk);
+	*pause_ns = since(&from);
+	return answer(r, why, e);
+}
+
 void virtio_blk_set_on_error(struct virtio_dev *dev, enum block_on_error on_error)
 {
 	__atomic_store_n(&blk_from_dev(dev)->on_error, on_error, __ATOMIC_RELAXED);

@@ -57,6 +57,8 @@ int virtio_blk_exchange(struct virtio_dev *dev, struct block *next, struct err *
 int virtio_blk_lose(struct virtio_dev *dev, struct block *empty, struct err *e);
 /* block_grow() on the running disk, as for an exchange. */
 int virtio_blk_grow(struct virtio_dev *dev, u64 size, u64 *pause_ns, struct err *e);
+/* block_coalesce_switch() on the disk, which stands still for *pause_ns. Any thread but the disk's own. 0 or -errno. */
+int virtio_blk_coalesce(struct virtio_dev *dev, struct block_coalesce *c, u64 *pause_ns, struct err *e);
 /* What is done about failures of the host from now on. Any thread. */
 void virtio_blk_set_on_error(struct virtio_dev *dev, enum block_on_error on_error);
 enum block_on_error virtio_blk_on_error(struct virtio_dev *dev);

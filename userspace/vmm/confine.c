@@ -5,7 +5,7 @@
  * The lists are what the code behind each role calls, by reading it: memory allocation and
  * locking for all; KVM's run-time ioctls for vCPUs; disk and network I/O for I/O threads; and for
  * the main thread also what a restart of the machine and the control socket need. The image library's
- * threads have the first list alone. vCPU and I/O
+ * threads have the first list alone, and whoever works on images opens and deletes files besides. vCPU and I/O
  * threads cannot open files, start programs or make sockets of their own accord; the user-mode
  * network's thread makes sockets, as that is its purpose.
  *
@@ -70,13 +70,22 @@ static const int io_calls[] = {
 static const int control_calls[] = {
 	SCMP_SYS(rt_sigaction),		/* terminal_raw() */
 	SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(setsockopt),
-	SCMP_SYS(shutdown), SCMP_SYS(openat), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
-	SCMP_SYS(unlink), SCMP_SYS(rmdir), SCMP_SYS(flock), SCMP_SYS(io_setup), SCMP_SYS(io_destroy),
+	SCMP_SYS(shutdown), SCMP_SYS(rmdir), SCMP_SYS(flock),
 	SCMP_SYS(sysinfo), SCMP_SYS(getrusage), SCMP_SYS(uname), SCMP_SYS(geteuid),
 	/* A disk that is attached has a loop and timers of its own; an empty drive has a file in memory. */
 	SCMP_SYS(epoll_create1), SCMP_SYS(timerfd_create), SCMP_SYS(memfd_create),
 	/* A disk's snapshot: its child takes its name. */
-	SCMP_SYS(rename), SCMP_SYS(link), SCMP_SYS(readlink), SCMP_SYS(getcwd), SCMP_SYS(statx),
+	SCMP_SYS(rename), SCMP_SYS(link),
+};
+
+/* Work on the images of a chain: it finds, opens and deletes them. Whatever is here the main thread must have too. */
+static const int image_calls[] = {
+	SCMP_SYS(openat), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(getdents64), SCMP_SYS(readlink), SCMP_SYS(getcwd),
+	SCMP_SYS(unlink), SCMP_SYS(statx), SCMP_SYS(io_setup), SCMP_SYS(io_destroy),
+};
+
+static const u32 image_ioctls[] = {
+	0x80081272 /* BLKGETSIZE64 */, 0x1268 /* BLKSSZGET */, 0x127b /* BLKPBSZGET */,
 };
 
 static const u32 run_ioctls[] = {
@@ -102,7 +111,6 @@ static const u32 control_ioctls[] = {
 	KVM_CREATE_PIT2, KVM_CHECK_EXTENSION, KVM_SET_USER_MEMORY_REGION, KVM_CREATE_VCPU,
 	KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2, KVM_SET_MSRS, KVM_GET_SREGS, KVM_SET_SREGS,
 	KVM_SET_REGS, KVM_SET_FPU, LODGE_GUEST_FILE_STATS, LODGE_CREATE_GUEST_FILE,
-	0x80081272 /* BLKGETSIZE64 */, 0x1268 /* BLKSSZGET */, 0x127b /* BLKPBSZGET */,
 	0x5401 /* TCGETS */, 0x5402 /* TCSETS */, 0x5403 /* TCSETSW */, 0x5404 /* TCSETSF */,
 	0x5413 /* TIOCGWINSZ */, 0x540f /* TIOCGPGRP */,
 };
@@ -140,12 +148,23 @@ static int allow_threads(scmp_filter_ctx f)
 					SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
 }
 
+static int allow_images(scmp_filter_ctx f)
+{
+	int r = allow_calls(f, image_calls, ARRAY_SIZE(image_calls));
+
+	if (!r)
+		r = allow_ioctls(f, image_ioctls, ARRAY_SIZE(image_ioctls));
+	return r ? r : allow_threads(f);
+}
+
 static int build(scmp_filter_ctx f, enum thread_role role)
 {
 	int r;
 
 	r = allow_calls(f, common_calls, ARRAY_SIZE(common_calls));
-	if (r || role == THREAD_DISK)
+	if (!r && (role == THREAD_IMAGE || role == THREAD_CONTROL))
+		r = allow_images(f);
+	if (r || role == THREAD_DISK || role == THREAD_IMAGE)
 		return r;
 	if (!r)
 		r = allow_ioctls(f, run_ioctls, ARRAY_SIZE(run_ioctls));
@@ -159,8 +178,6 @@ static int build(scmp_filter_ctx f, enum thread_role role)
 		r = allow_calls(f, control_calls, ARRAY_SIZE(control_calls));
 	if (!r && role == THREAD_CONTROL)
 		r = allow_ioctls(f, control_ioctls, ARRAY_SIZE(control_ioctls));
-	if (!r && role == THREAD_CONTROL)
-		r = allow_threads(f);
 	return r;
 }
 

@@ -16,6 +16,11 @@
  *	then "disks" says "gone" of it, and other requests about it are refused
  *   {"cmd":"disk-insert","disk":N,"spec":SPEC,"dir":DIR} another medium; without a spec none
  *   {"cmd":"disk-resize","disk":N,"size":BYTES} answers with "pause_us"
+ *   {"cmd":"disk-coalesce","disk":N,"image":FILE} begins to merge that image below the disk, or without one the disk's
+ *	parent, into its own parent; answers with "job", a number
+ *   {"cmd":"disk-job","disk":N} the last of them: "job"; "state": "running", with "done" of "total" bytes, "done", with
+ *	"pause_us", or "failed", with "code" and "error"; "image" and "into", the files, once they are known; "none": without more
+ *   {"cmd":"disk-cancel","disk":N} asks it to end
  *   {"cmd":"disk","disk":N} answers with "path", the file of that disk
  *   {"cmd":"snapshot","disk":N,"child":FILE,"snapshot":FILE} lets the disk go on in the child, which takes its
  *	name; answers with "pause_us". See lodge_snapshot(). With "disks":[{"disk":N,"child":FILE,"snapshot":FILE},...]

@@ -6,6 +6,7 @@
 
 #include "common/size.h"
 #include "vmm/control_client.h"
+#include "vmm/disk_job.h"
 #include "vmm/disks.h"
 
 /* A string without a zero byte inside; NULL: there is none. */
@@ -240,6 +241,70 @@ static void do_resize(struct client *cl, struct json_object *rq)
 		answer_pause(cl, disks_grow(client_disks(cl), n, size, &pause_ns, &e), pause_ns, &e);
 }
 
+static void do_coalesce(struct client *cl, struct json_object *rq)
+{
+	const char *image = file_of(rq, "image");
+	struct err e = ERR_INIT;
+	struct json_object *o;
+	unsigned int job;
+	int n = disk_of(cl, rq);
+
+	if (n < 0)
+		return;
+	if (!image && json_object_object_get_ex(rq, "image", NULL)) {
+		client_refuse(cl, EINVAL, "image must be the absolute name of a file; no image: the disk's parent");
+	} else if (disks_coalesce(client_disks(cl), n, image, &job, &e) < 0) {
+		client_refuse(cl, e.code, e.msg);
+	} else {
+		o = client_ok();
+		json_object_object_add(o, "job", json_object_new_int64(job));
+		client_answer(cl, o);
+	}
+}
+
+static void add_job(struct json_object *o, const struct disk_job_info *i)
+{
+	json_object_object_add(o, "state", json_object_new_string(i->running ? "running" : i->e.code ? "failed" : "done"));
+	json_object_object_add(o, "job", json_object_new_int64(i->number));
+	json_object_object_add(o, "done", json_object_new_int64(i->done));
+	json_object_object_add(o, "total", json_object_new_int64(i->total));
+	if (i->running)
+		return;
+	json_object_object_add(o, "image", json_object_new_string(i->image));
+	json_object_object_add(o, "into", json_object_new_string(i->into));
+	json_object_object_add(o, "pause_us", json_object_new_int64(i->pause_ns / 1000));
+	if (!i->e.code)
+		return;
+	json_object_object_add(o, "code", json_object_new_int(i->e.code));
+	json_object_object_add(o, "error", json_object_new_string(i->e.msg));
+}
+
+static void do_job(struct client *cl, struct json_object *rq)
+{
+	struct disk_job_info i;
+	struct json_object *o;
+	int n = disk_of(cl, rq);
+
+	if (n < 0)
+		return;
+	o = client_ok();
+	if (disks_job(client_disks(cl), n, &i))
+		add_job(o, &i);
+	else
+		json_object_object_add(o, "state", json_object_new_string("none"));
+	client_answer(cl, o);
+}
+
+static void do_cancel(struct client *cl, struct json_object *rq)
+{
+	int n = disk_of(cl, rq);
+
+	if (n < 0)
+		return;
+	disks_job_cancel(client_disks(cl), n);
+	client_answer(cl, client_ok());
+}
+
 /* False after a refusal. */
 static bool branch_of(struct client *cl, struct json_object *rq, struct disks_branch *b)
 {
@@ -280,8 +345,11 @@ static const struct {
 	{ "disk", do_disk },
 	{ "disks", do_disks },
 	{ "disk-attach", do_attach },
+	{ "disk-cancel", do_cancel },
+	{ "disk-coalesce", do_coalesce },
 	{ "disk-detach", do_detach },
 	{ "disk-insert", do_insert },
+	{ "disk-job", do_job },
 	{ "disk-on-error", do_on_error },
 	{ "disk-resize", do_resize },
 	{ "disk-throttle", do_throttle },

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "vmm/disk_job.h"
 
 struct group {
 	struct throttle throttle;
@@ -23,6 +24,7 @@ struct disk {
 	struct virtio_dev *dev;
 	char *path;			/* absolute; NULL: as the user gave it */
 	struct group *group;
+	struct disk_job *job;		/* the last one; NULL: there was none */
 	bool removable;			/* a drive */
 	bool leaving, gone;
 };
@@ -34,6 +36,7 @@ struct disks {
 	struct group group[RUN_DISKS_MAX];
 	struct loop_source stop_src;
 	int stop_fd;
+	unsigned int jobs;		/* so many there were */
 	const struct disks_ops *ops;
 	void *ctx;
 };
@@ -229,6 +232,20 @@ static void block_end(struct block *b, unsigned int n, const char *path)
 			  strerror(-r));
 }
 
+/* Nothing may change a disk's image beside a job. */
+static int not_at_work(const struct disk *k, unsigned int n, struct err *e)
+{
+	if (!k->job || !disk_job_running(k->job))
+		return 0;
+	return err_set(e, EBUSY, "an image of disk %u is being merged; wait for that, or: lodge disk coalesce --cancel NAME %u", n, n);
+}
+
+static void job_end(struct disk *k)
+{
+	disk_job_end(k->job);
+	k->job = NULL;
+}
+
 /* What is left of a disk whose device is gone. */
 static void disk_free(struct disk *k, unsigned int n)
 {
@@ -272,6 +289,7 @@ static void disk_remove(struct disks *d, unsigned int n)
 {
 	struct disk *k = &d->disk[n];
 
+	job_end(k);
 	if (d->ops)
 		d->ops->quiesce(d->ctx, true);
 	disk_unplug(d, k);
@@ -297,6 +315,7 @@ void disks_reset(struct disks *d)
 	for (i = 0; i < RUN_DISKS_MAX; i++) {
 		if (!d->disk[i].dev || !d->disk[i].leaving)
 			continue;
+		job_end(&d->disk[i]);
 		disk_unplug(d, &d->disk[i]);
 		disk_free(&d->disk[i], i);
 	}
@@ -321,8 +340,10 @@ int disks_attach(struct disks *d, const char *dir, const char *spec, unsigned in
 static int disk_lose(struct disk *k, unsigned int n, struct err *e)
 {
 	struct block *b = open_empty("removable=on", e);
-	int r = b ? virtio_blk_lose(k->dev, b, e) : -EIO;
+	int r;
 
+	job_end(k);
+	r = b ? virtio_blk_lose(k->dev, b, e) : -EIO;
 	if (r < 0) {
 		block_close(b);
 		return r;
@@ -358,6 +379,9 @@ int disks_insert(struct disks *d, unsigned int n, const char *dir, const char *s
 
 	if (!k->removable)
 		return err_set(e, EINVAL, "disk %u is no drive: it was not given removable=on", n);
+	r = not_at_work(k, n, e);
+	if (r < 0)
+		return r;
 	if (spec)
 		b = open_disk(dir, spec, readonly ? BLOCK_O_RDONLY : 0, e);
 	else
@@ -382,7 +406,51 @@ int disks_insert(struct disks *d, unsigned int n, const char *dir, const char *s
 
 int disks_grow(struct disks *d, unsigned int n, u64 size, u64 *pause_ns, struct err *e)
 {
-	return virtio_blk_grow(d->disk[n].dev, size, pause_ns, e);
+	int r = not_at_work(&d->disk[n], n, e);
+
+	return r ? r : virtio_blk_grow(d->disk[n].dev, size, pause_ns, e);
+}
+
+/* ---- jobs ---- */
+
+int disks_coalesce(struct disks *d, unsigned int n, const char *image, unsigned int *job, struct err *e)
+{
+	struct disk *k = &d->disk[n];
+	int r = not_at_work(k, n, e);
+
+	if (r < 0)
+		return r;
+	job_end(k);
+	k->job = disk_job_start(k->dev, k->block, image, d->jobs + 1, e);
+	if (!k->job)
+		return -EIO;
+	*job = ++d->jobs;
+	return 0;
+}
+
+bool disks_job(struct disks *d, unsigned int n, struct disk_job_info *info)
+{
+	if (!d->disk[n].job)
+		return false;
+	disk_job_info(d->disk[n].job, info);
+	return true;
+}
+
+void disks_job_cancel(struct disks *d, unsigned int n)
+{
+	if (d->disk[n].job)
+		disk_job_cancel(d->disk[n].job);
+}
+
+void disks_jobs_end(struct disks *d)
+{
+	unsigned int i;
+
+	for (i = 0; i < RUN_DISKS_MAX; i++)
+		if (d->disk[i].job)
+			disk_job_cancel(d->disk[i].job);
+	for (i = 0; i < RUN_DISKS_MAX; i++)
+		job_end(&d->disk[i]);
 }
 
 /* ---- life ---- */
@@ -481,6 +549,7 @@ int disks_branch(struct disks *d, const struct disks_branch *list, unsigned int 
 {
 	struct virtio_blk_branch b[RUN_DISKS_MAX];
 	unsigned int i, k;
+	int r;
 
 	if (!count || count > RUN_DISKS_MAX)
 		return err_set(e, EINVAL, "from 1 to %d disks can be snapshotted together", RUN_DISKS_MAX);
@@ -488,6 +557,9 @@ int disks_branch(struct disks *d, const struct disks_branch *list, unsigned int 
 		for (k = 0; k < i; k++)
 			if (list[k].n == list[i].n)
 				return err_set(e, EINVAL, "disk %u is given twice", list[i].n);
+		r = not_at_work(&d->disk[list[i].n], list[i].n, e);
+		if (r < 0)
+			return r;
 		b[i] = (struct virtio_blk_branch){ d->disk[list[i].n].dev, list[i].child, list[i].snapshot };
 	}
 	return virtio_blk_branch(b, count, pause_ns, e);

@@ -13,6 +13,9 @@
  * and Linux's waits for ever for the reset of a device that does not answer. The guest is left with a disk on which every
  * request fails, and is asked to let go of it as of any other; until then slot and number are in use.
  *
+ * Jobs (vmm/disk_job.h). While a disk has one that runs, nothing else changes its image: that is refused. A disk that goes, by
+ * its guest's will or by force, ends its job.
+ *
  * Limits belong to groups. A disk without a group's name has one for itself.
  *
  * Main thread only.
@@ -26,6 +29,8 @@
 #include "vmm/run.h"
 
 struct disks;
+
+struct disk_job_info;
 
 struct disks_ops {
 	/* The guest is to be halted, because of a disk. On the main loop. */
@@ -83,6 +88,14 @@ int disks_detach(struct disks *d, unsigned int n, bool force, struct err *e);
 int disks_insert(struct disks *d, unsigned int n, const char *dir, const char *spec, struct err *e);
 /* A larger disk n; the guest is told. 0 or -errno. */
 int disks_grow(struct disks *d, unsigned int n, u64 size, u64 *pause_ns, struct err *e);
+/* Begins to merge an image below disk n (image NULL: its parent) into its own parent; *job is its number. 0 or -errno. */
+int disks_coalesce(struct disks *d, unsigned int n, const char *image, unsigned int *job, struct err *e);
+/* The last job on disk n. False: there was none. */
+bool disks_job(struct disks *d, unsigned int n, struct disk_job_info *info);
+/* Asks it to end early. */
+void disks_job_cancel(struct disks *d, unsigned int n);
+/* Ends all of them, before the devices go. */
+void disks_jobs_end(struct disks *d);
 /* virtio_blk_branch() on count disks, each once. 0 or -errno. */
 struct disks_branch {
 	unsigned int n;

@@ -444,6 +444,8 @@ static void teardown(struct run *r)
 	r->console = NULL;
 	if (r->exec)
 		exec_disconnect(r->exec);
+	if (r->devices)
+		disks_jobs_end(devices_disks(r->devices));
 	scan_destroy(r->scan);
 	machine_destroy(r->machine);
 	devices_destroy(r->devices);
