@@ -34,7 +34,7 @@ merging()
 # What the image in the middle holds beyond the reach of the guest's writes.
 filled()
 {
-	dd if="$1" bs=1048576 skip=64 count=96 2>/dev/null | md5sum
+	dd if="$1" bs=1048576 skip=64 count=48 2>/dev/null | md5sum
 }
 
 clean()
@@ -45,9 +45,9 @@ clean()
 }
 
 truncate -s 64M /scratch/fill.raw
-yes 'the middle holds this' | head -c 100663296 >>/scratch/fill.raw
+yes 'the middle holds this' | head -c 50331648 >>/scratch/fill.raw
 lodge img convert /scratch/fill.raw /scratch/fill.vhd &&
-	lodge img create /scratch/base.vhd 160M &&
+	lodge img create /scratch/base.vhd 112M &&
 	lodge img create --parent /scratch/fill.vhd /scratch/middle.vhd &&
 	lodge img rebase --parent /scratch/base.vhd /scratch/middle.vhd &&
 	lodge img create --parent /scratch/middle.vhd /scratch/disk.vhd

@@ -184,7 +184,8 @@ static void pv_eoi(void)
 	tap_eq(result[1], 1, "PV EOI: an address that is not a doubleword's is #GP");
 	tap_eq(flag_seen[0], 1, "PV EOI: the flag is set when an edge interrupt is taken");
 	tap_eq(isr_after, 0, "PV EOI: clearing the flag ends the interrupt");
-	tap_ok(count[0][0x55] == 1 && flag_seen[1] == 1, "PV EOI: a lower vector is then taken");
+	/* A host interrupt in between may have taken its flag away. */
+	tap_eq(count[0][0x55], 1, "PV EOI: a lower vector is then taken");
 	tap_ok(count[0][0x72] == 1 && count[0][0x61] == 2 && flag_seen[2] == 0 && flag_seen[3] == 1,
 	       "PV EOI: no flag while another interrupt waits");
 	tap_ok(count[0][0x73] == 1 && count[0][0x74] == 1 && flag_seen[5] == 1, "PV EOI: a guest may write the EOI all the same");

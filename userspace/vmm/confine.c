@@ -28,6 +28,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
 #include <uapi/lodge.h>
 #include <unistd.h>
 
@@ -87,6 +89,9 @@ static const int image_calls[] = {
 static const u32 image_ioctls[] = {
 	0x80081272 /* BLKGETSIZE64 */, 0x1268 /* BLKSSZGET */, 0x127b /* BLKPBSZGET */,
 };
+
+/* Whoever held a disk's queues serves the rings when it gives them back: with interrupts, and blocks that guests share. */
+static const u32 ring_ioctls[] = { KVM_IRQ_LINE, KVM_SIGNAL_MSI, LODGE_GUEST_FILE_BLOCKS };
 
 static const u32 run_ioctls[] = {
 	KVM_RUN, KVM_IRQ_LINE, KVM_SIGNAL_MSI, KVM_IRQFD, KVM_IOEVENTFD, KVM_SET_GSI_ROUTING,
@@ -164,6 +169,8 @@ static int build(scmp_filter_ctx f, enum thread_role role)
 	r = allow_calls(f, common_calls, ARRAY_SIZE(common_calls));
 	if (!r && (role == THREAD_IMAGE || role == THREAD_CONTROL))
 		r = allow_images(f);
+	if (!r && role == THREAD_IMAGE)
+		r = allow_ioctls(f, ring_ioctls, ARRAY_SIZE(ring_ioctls));
 	if (r || role == THREAD_DISK || role == THREAD_IMAGE)
 		return r;
 	if (!r)
@@ -187,22 +194,37 @@ static void enter_disk_thread(void)
 		_Exit(71);
 }
 
+static size_t put_number(char *line, u64 n, unsigned int base)
+{
+	size_t len = 0;
+	u64 unit = 1;
+
+	while (n / unit >= base)
+		unit *= base;
+	for (; unit; unit /= base)
+		line[len++] = "0123456789abcdef"[n / unit % base];
+	return len;
+}
+
 /* SECCOMP_RET_TRAP, or somebody sent it. Only what is safe in a handler. */
 static void on_refused(int sig, siginfo_t *info, void *context)
 {
 	static const char text[] = "lodge: a thread was about to make a system call that it has no business with, number ";
+	static const char request[] = ", request 0x";
 	static const char hint[] = "; the guest is ended. If it is a fault of lodge's, --seccomp log goes on\r\n";
-	char line[sizeof(text) + 16 + sizeof(hint)];
-	unsigned int n = info->si_syscall, len = sizeof(text) - 1, tens = 1;
+	const ucontext_t *uc = context;
+	char line[sizeof(text) + 16 + sizeof(request) + 16 + sizeof(hint)];
+	size_t len = sizeof(text) - 1;
 
-	(void)context;
 	terminal_emergency();
 	if (info->si_code == SI_SECCOMP) {
 		memcpy(line, text, len);
-		while (n / tens >= 10)
-			tens *= 10;
-		for (; tens; tens /= 10)
-			line[len++] = '0' + n / tens % 10;
+		len += put_number(line + len, info->si_syscall, 10);
+		if (info->si_syscall == SYS_ioctl) {
+			memcpy(line + len, request, sizeof(request) - 1);
+			len += sizeof(request) - 1;
+			len += put_number(line + len, (u32)uc->uc_mcontext.gregs[REG_RSI], 16);
+		}
 		memcpy(line + len, hint, sizeof(hint) - 1);
 		if (write(STDERR_FILENO, line, len + sizeof(hint) - 1) < 0)
 			len = 0;
