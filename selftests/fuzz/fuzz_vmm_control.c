@@ -26,6 +26,7 @@
 #include "liblodge/client.h"
 #include "virtio/virtio_balloon.h"
 #include "vmm/control.h"
+#include "vmm/disk_job.h"
 #include "vmm/disks.h"
 
 #define MEM (256 * MIB)
@@ -229,6 +230,37 @@ int disks_grow(struct disks *d, unsigned int n, u64 size, u64 *pause_ns, struct 
 	disk_checked(n);
 	*pause_ns = 5;
 	return n ? err_set(e, EIO, "\"no\"") : 0;
+}
+
+int disks_coalesce(struct disks *d, unsigned int n, const char *image, unsigned int *job, struct err *e)
+{
+	(void)d;
+	disk_checked(n);
+	if (image && (image[0] != '/' || strlen(image) > 4095))
+		abort();
+	*job = 7;
+	return n ? err_set(e, EBUSY, "\"no\"") : 0;
+}
+
+/* Disk 0 has one that runs, the other one that failed or, every other time, none. */
+bool disks_job(struct disks *d, unsigned int n, struct disk_job_info *info)
+{
+	static unsigned int calls;
+
+	(void)d;
+	disk_checked(n);
+	memset(info, 0, sizeof(*info));
+	info->running = !n;
+	info->image = info->into = "\"\n";
+	info->e.code = EIO;
+	strcpy(info->e.msg, "\"no\"");
+	return !n || calls++ % 2;
+}
+
+void disks_job_cancel(struct disks *d, unsigned int n)
+{
+	(void)d;
+	disk_checked(n);
 }
 
 int disks_branch(struct disks *d, const struct disks_branch *list, unsigned int count, u64 *pause_ns, struct err *e)
