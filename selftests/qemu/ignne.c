@@ -7,9 +7,8 @@
  * programs) calls it, without a lock and not atomically.  Other bits of the same word say whether the first CPU walks nested
  * page tables, whether its GIF is set, and whose IF masks its interrupts.  A VMRUN or #VMEXIT that writes them at the same moment
  * is undone in part.  Then the guest's addresses are looked up in the host's memory, or the host's in the guest's: a triple
- * fault of either, a #VMEXIT out of the host, whose state the VMCB then holds; or interrupts stay off for good.  Under lodge.ko
- * and the stock module alike some guest or host was lost in every tenth of the long tests; selftests/vm/fpu_neighbour.c does it
- * within a second.
+ * fault of either, a #VMEXIT out of the host, whose state the VMCB then holds; or interrupts stay off for good.  It happens
+ * under lodge.ko and the stock module alike, now and then in any long test, and in selftests/vm/fpu_neighbour.c at once.
  *
  * The bit is set by a write to port F0h alone, which no kernel of this millennium does.  So nothing is lost if nobody
  * clears it: the function, which QEMU exports as it does all of its own, becomes a RET.  An emulator without that name
