@@ -647,20 +647,22 @@ static const char *const fail_kinds[] = { "dynamic", "diff", "dynamic keyed" };
 
 START_TEST(every_single_failed_operation_is_survived)
 {
-	uint64_t n = 1 + (uint64_t)time(NULL) % 4;
+	uint64_t n = 1 + (uint64_t)time(NULL) % 8;
 
-	printf("# %s: every fourth, from number %llu\n", fail_kinds[_i], (unsigned long long)n);
+	printf("# %s: every eighth, from number %llu\n", fail_kinds[_i], (unsigned long long)n);
 	fflush(stdout);
-	for (; n < 260; n += 4)
+	for (; n < 260; n += 8)
 		fail_run(fail_kinds[_i], n, 1);
 }
 END_TEST
 
 START_TEST(a_disk_that_keeps_failing_is_survived)
 {
-	uint64_t n;
+	uint64_t n = 1 + (uint64_t)time(NULL) % 10;
 
-	for (n = 1; n < 200; n += 5)
+	printf("# %s: every tenth, from number %llu\n", fail_kinds[_i], (unsigned long long)n);
+	fflush(stdout);
+	for (; n < 200; n += 10)
 		fail_run(fail_kinds[_i], n, ~0ull >> 1);
 }
 END_TEST

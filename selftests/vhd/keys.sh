@@ -28,12 +28,15 @@ ok "nor with a wrong one" says 1 'not with a key that was given' $img compare --
 ok "nor with what is no key" says 1 'is no key: a key has 32 bytes' $img compare --key bad a.raw a.vhd
 ok "its clear text is not in the file" python3 -c '
 raw, vhd = open("a.raw", "rb").read(), open("a.vhd", "rb").read()
+sectors = {vhd[i:i + 512] for i in range(0, len(vhd), 512)}
 n = 0
 for i in range(0, len(raw), 512):
     s = raw[i:i + 512]
     if any(s):
         n += 1
-        assert s not in vhd, i
+        assert s not in sectors, i
+        # At any other place too; a look at all of the file takes its time.
+        assert n % 64 or s not in vhd, i
 assert n > 1000, n'
 ok "info, map and check need no key" bash -c "$img info --json a.vhd | grep -q '\"encrypted\": true' && $img map a.vhd && $img check --bitmaps a.vhd"
 ok "the key is checked" says 0 'is the key' $img key check --key k1 a.vhd

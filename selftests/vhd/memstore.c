@@ -413,7 +413,7 @@ static uint8_t *map_room(uint64_t room)
 struct memdisk *memdisk_create(uint64_t size, uint64_t room, bool device, uint64_t seed)
 {
 	struct memdisk *d = calloc(1, sizeof(*d));
-	uint64_t i;
+	uint64_t i, word;
 
 	d->live = map_room(room);
 	d->durable = map_room(room);
@@ -424,8 +424,12 @@ struct memdisk *memdisk_create(uint64_t size, uint64_t room, bool device, uint64
 	d->device = device;
 	d->seed = seed | 1;
 	d->log_tail = &d->log;
-	for (i = 0; device && i < size; i++)
-		d->live[i] = d->durable[i] = i % 512 < 8 ? 0xee : rnd(d);
+	for (i = 0; device && i + 8 <= size; i += 8) {
+		word = i % 512 ? rnd(d) : 0xeeeeeeeeeeeeeeeeull;
+		memcpy(d->live + i, &word, 8);
+	}
+	if (device)
+		memcpy(d->durable, d->live, size);
 	return d;
 }
 
