@@ -27,8 +27,7 @@ merging()
 {
 	lodge disk coalesce writer 0 >merged 2>&1 &
 	job=$!
-	sleep 0.3
-	kill -0 $job
+	wait_for 10 at_work
 }
 
 # What the image in the middle holds beyond the reach of the guest's writes.

@@ -72,6 +72,12 @@ reaches()
 	wait_for 60 flushed "$1"
 }
 
+# at_work: a job on a disk of that guest is under way.
+at_work()
+{
+	grep -qsx disk-job "/proc/$pid/task/"*/comm
+}
+
 refused() # refused WORDS COMMAND...
 {
 	words=$1
