@@ -72,10 +72,16 @@ reaches()
 	wait_for 60 flushed "$1"
 }
 
-# at_work: a job on a disk of that guest is under way.
+# asked: process $job hears of SIGINT, as lodge does from just before it asks for a job on.
+asked()
+{
+	grep -q '^SigCgt:.*[2367abef]$' "/proc/$job/status"
+}
+
+# at_work: waits until $job must have begun.
 at_work()
 {
-	grep -qsx disk-job "/proc/$pid/task/"*/comm
+	wait_for 10 asked && sleep "$((stretch / 2)).3" && kill -0 "$job"
 }
 
 refused() # refused WORDS COMMAND...
