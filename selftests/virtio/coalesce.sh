@@ -27,7 +27,7 @@ merging()
 {
 	lodge disk coalesce writer 0 >merged 2>&1 &
 	job=$!
-	at_work
+	at_work $job
 }
 
 # What the image in the middle holds beyond the reach of the guest's writes.

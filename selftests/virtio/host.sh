@@ -72,16 +72,16 @@ reaches()
 	wait_for 60 flushed "$1"
 }
 
-# asked: process $job hears of SIGINT, as lodge does from just before it asks for a job on.
+# asked PROCESS: it hears of SIGINT, as lodge does from just before it asks for a job on.
 asked()
 {
-	grep -q '^SigCgt:.*[2367abef]$' "/proc/$job/status"
+	grep -q '^SigCgt:.*[2367abef]$' "/proc/$1/status"
 }
 
-# at_work: waits until $job must have begun.
+# at_work PROCESS: waits until its job must have begun.
 at_work()
 {
-	wait_for 10 asked && sleep "$((stretch / 2)).3" && kill -0 "$job"
+	wait_for 10 asked "$1" && sleep "$((stretch / 2)).3" && kill -0 "$1"
 }
 
 refused() # refused WORDS COMMAND...
