@@ -153,18 +153,28 @@ int lodge_disk_resize(const char *name, unsigned int disk, uint64_t bytes, uint6
  * uses the disk. The guest's process goes on with it by itself: *job is its number, lodge_disk_job() tells how far it is.
  */
 int lodge_disk_coalesce(const char *name, unsigned int disk, const char *image, unsigned int *job, struct lodge_error *err);
+/*
+ * Begins to copy what the disk shows into a new image, made as target says (a specification as for lodge run --disk, of path,
+ * format, cache, discard and key; a relative path counts from this process's directory), while the guest uses the disk. When they
+ * are alike the disk stands still for a second at most, and goes on there; what it was stays behind, closed. The target has its name
+ * only when it is complete; until then the disk is what it was, whatever happens. A job as of lodge_disk_coalesce(). If the guest
+ * writes faster than is copied, it does not end; lodge_disk_throttle() slows the guest down.
+ */
+int lodge_disk_mirror(const char *name, unsigned int disk, const char *target, unsigned int *job, struct lodge_error *err);
 /* The last job on a disk. */
 struct lodge_disk_job {
 	unsigned int number;
+	char kind[16];			/* "coalesce", "mirror" */
 	char state[16];			/* "none", "running", "done", "failed" */
-	uint64_t done, total;		/* bytes of the disk */
+	uint64_t done, total;		/* bytes of the disk; of a mirror, done becomes less when the guest writes */
+	int behind;			/* of a mirror that runs: the guest writes faster than is copied */
 	/* Of one that has ended: */
-	char image[4096], into[4096];	/* what was merged; "": it did not come so far */
+	char image[4096], into[4096];	/* what was merged, or mirrored; "": it did not come so far */
 	uint64_t pause_us;		/* how long the disk stood still */
 	struct lodge_error error;	/* of one that failed; code EINTR: it was cancelled */
 };
 int lodge_disk_job(const char *name, unsigned int disk, struct lodge_disk_job *job, struct lodge_error *err);
-/* Asks the job to end; what it has merged stays merged. */
+/* Asks the job to end; what it has merged stays merged, and an unfinished mirror is deleted. */
 int lodge_disk_cancel(const char *name, unsigned int disk, struct lodge_error *err);
 /* What is done about requests that fail on the host: "report", "stop", "enospc" or "ignore". */
 int lodge_disk_on_error(const char *name, unsigned int disk, const char *on_error, struct lodge_error *err);

@@ -154,6 +154,11 @@ struct vhd_params {
  * Complete and on stable storage when it returns 0; else nothing is left.
  */
 int vhd_create(const char *path, const struct vhd_params *params, struct vhd_error *err);
+/*
+ * Gives the file of an open image, on the same file system, the name @path, which must be free, and makes that stable. On
+ * failure it has the one or the other name, and vhd_chain_path() tells which.
+ */
+int vhd_rename(struct vhd *v, const char *path, struct vhd_error *err);
 
 /*
  * Changes of what an image says of itself. Each is whole or has not happened,
@@ -208,6 +213,8 @@ int vhd_branch_finish(struct vhd_branch *b, unsigned int count, struct vhd_error
  * and all is as it was.
  */
 int vhd_switch(struct vhd *v, struct vhd *next, struct vhd_queue **q, unsigned int n, struct vhd_error *err);
+/* Lets the @n queues @q, at most 64, run empty together; nobody else uses them. */
+void vhd_queues_drain(struct vhd_queue **q, unsigned int n);
 
 /*
  * A larger disk while @v is in use through the @n queues @q, all it has; for
@@ -321,6 +328,11 @@ struct vhd_run {
  * metadata synchronously, so one thread at a time; for images opened read-only.
  */
 int vhd_map(struct vhd *v, uint64_t offset, uint64_t length, struct vhd_run *run);
+/*
+ * How many bytes from @offset on, at most @length, no image of the chain has space for, as far as memory and file systems
+ * tell at once: they are zero. Any thread, with @v in use.
+ */
+uint64_t vhd_unused(struct vhd *v, uint64_t offset, uint64_t length);
 /* The file of the image at @depth; NULL: there is none. */
 const char *vhd_chain_path(const struct vhd *v, unsigned int depth);
 
@@ -350,8 +362,15 @@ struct vhd_copy {
 	/* Called all the time with the bytes done, holes included; false: stop, with -EINTR. NULL: nobody asks. */
 	bool (*go_on)(void *opaque, uint64_t done);
 	void *opaque;
+	/*
+	 * Which piece is the next, of at most VHD_COPY_PIECE bytes, and whether zeros in it are to be written; false: there is
+	 * none. Each once, in whatever order; @from may be in use then. NULL: all that @from holds, from the start.
+	 */
+	bool (*next)(void *opaque, uint64_t *offset, uint64_t *length, bool *write_zeroes);
+	struct vhd_queue *in, *out;	/* of from and to, with nothing in flight; NULL: it makes its own */
 	uint64_t copied;		/* bytes written */
 };
+#define VHD_COPY_PIECE	(1u << 20)
 
 int vhd_copy(struct vhd_copy *c);
 

@@ -242,6 +242,14 @@ int disks_coalesce(struct disks *d, unsigned int n, const char *image, unsigned 
 	return n ? err_set(e, EBUSY, "\"no\"") : 0;
 }
 
+const char *const disk_job_kinds[] = { "coalesce", "mirror" };
+
+int disks_mirror(struct disks *d, unsigned int n, const char *dir, const char *target, unsigned int *job, struct err *e)
+{
+	disk_checked(n);
+	return disks_attach(d, dir, target, job, e);
+}
+
 /* Disk 0 has one that runs, the other one that failed or, every other time, none. */
 bool disks_job(struct disks *d, unsigned int n, struct disk_job_info *info)
 {
@@ -251,6 +259,7 @@ bool disks_job(struct disks *d, unsigned int n, struct disk_job_info *info)
 	disk_checked(n);
 	memset(info, 0, sizeof(*info));
 	info->running = !n;
+	info->kind = n ? DISK_JOB_MIRROR : DISK_JOB_COALESCE;
 	info->image = info->into = "\"\n";
 	info->e.code = EIO;
 	strcpy(info->e.msg, "\"no\"");

@@ -312,6 +312,7 @@ static void chain_shows(unsigned int below)
 static void job_wait(struct disk_job_info *i)
 {
 	for (unsigned int k = 0; k < 6000; k++) {
+		loop_run_once(fb.board.loop, 0);
 		ck_assert(disks_job(disks, 0, i));
 		if (!i->running)
 			return;
@@ -408,6 +409,102 @@ START_TEST(a_job_ends_before_its_time)
 }
 END_TEST
 
+static void mirror_shows(const char *name, unsigned int q)
+{
+	struct vhd_error err;
+	u8 byte[512];
+	struct vhd_queue *r;
+	struct vhd *v;
+
+	ck_assert_msg(!vhd_open(name, VHD_O_RDONLY, &v, &err), "%s", err.text);
+	r = vhd_queue_create(v, 4);
+	ck_assert(!vhd_pread(r, byte, 512, 4 * 512));
+	ck_assert_uint_eq(byte[0], q);
+	for (u64 at = 4; at < CHAIN_SIZE >> 20; at++) {
+		ck_assert(!vhd_pread(r, byte, 512, at << 20));
+		ck_assert_uint_eq(byte[0], at % 2 ? 3 : 2);
+	}
+	vhd_queue_destroy(r);
+	ck_assert(!vhd_close(v));
+}
+
+START_TEST(disk_goes_over_to_a_mirror)
+{
+	struct disk_job_info i;
+	struct disk_info info;
+	char target[112];
+	u64 pause_ns;
+	unsigned int job;
+
+	set_up();
+	chain_make();
+	chain_attach();
+	snprintf(target, sizeof(target), "%s/mirror.vhd", dir);
+	ck_assert_int_lt(disks_mirror(disks, 0, dir, "3.vhd", &job, &e), 0);
+	ck_assert_msg(strstr(e.msg, "exists already"), "%s", e.msg);
+	ck_assert(!disks_job(disks, 0, &i));
+	ck_assert_int_eq(disks_mirror(disks, 0, dir, "mirror.vhd", &job, &e), 0);
+	for (u8 k = 0; k < 20; k++)
+		ck_assert_uint_eq(put(k % 2, k), VIRTIO_BLK_S_OK);
+	ck_assert_int_eq(disks_mirror(disks, 0, dir, "mirror.vhd", &job, &e), -EBUSY);
+	ck_assert_int_eq(disks_coalesce(disks, 0, NULL, &job, &e), -EBUSY);
+	ck_assert_int_eq(disks_grow(disks, 0, 2 * CHAIN_SIZE, &pause_ns, &e), -EBUSY);
+	ck_assert_msg(strstr(e.msg, "is being mirrored"), "%s", e.msg);
+	job_wait(&i);
+	ck_assert_msg(!i.e.code, "%s", i.e.msg);
+	ck_assert_int_eq(i.kind, DISK_JOB_MIRROR);
+	ck_assert_str_eq(i.image, image[3]);
+	ck_assert_str_eq(i.into, target);
+	ck_assert_uint_eq(i.done, CHAIN_SIZE);
+	ck_assert_uint_gt(i.pause_ns, 0);
+	ck_assert_str_eq(disks_path(disks, 0), target);
+	disks_info(disks, 0, &info);
+	ck_assert_str_eq(info.format, "vhd-dynamic");
+	ck_assert_uint_eq(put(1, 0x44), VIRTIO_BLK_S_OK);
+	/* The old one is free: it can be written to. */
+	ck_assert_int_eq(vhd_resize(image[3], CHAIN_SIZE, 0, 0, NULL), 0);
+	mirror_shows(image[3], 19);
+	ck_assert_int_eq(disks_detach(disks, 0, true, &e), 0);
+	eject(1);
+	mirror_shows(target, 0x44);
+	unlink(target);
+	chain_remove();
+	tear_down();
+}
+END_TEST
+
+/* 0: cancelled; 1: the disk is taken by force; 2: the guest lets go of it; 3: the end of all. The main loop had no time meanwhile. */
+START_TEST(a_mirroring_ends_before_its_time)
+{
+	struct disk_job_info i;
+	unsigned int job;
+
+	set_up();
+	chain_make();
+	chain_attach();
+	ck_assert_int_eq(disks_mirror(disks, 0, dir, "mirror.img", &job, &e), 0);
+	/* It has come as far as it could, or not. */
+	usleep(_i >= 4 ? 1000000 : 1000);
+	if (_i % 4 == 0) {
+		disks_job_cancel(disks, 0);
+		job_wait(&i);
+		ck_assert_int_eq(i.e.code, EINTR);
+		ck_assert_str_eq(disks_path(disks, 0), image[3]);
+		ck_assert_uint_eq(put(0, 0x55), VIRTIO_BLK_S_OK);
+	} else if (_i % 4 == 3) {
+		disks_jobs_end(disks);
+	}
+	if (_i % 4 != 2)
+		ck_assert_int_eq(disks_detach(disks, 0, true, &e), 0);
+	eject(1);
+	ck_assert(!disks_has(disks, 0));
+	chain_remove();
+	/* Which finds the directory empty but for its own. */
+	tear_down();
+	ck_assert_int_eq(access(dir, F_OK), -1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vmm_disks");
@@ -421,6 +518,8 @@ int main(void)
 	tcase_add_test(t, reset_takes_what_is_gone);
 	tcase_add_test(t, images_are_merged_while_the_guest_writes);
 	tcase_add_loop_test(t, a_job_ends_before_its_time, 0, 4);
+	tcase_add_test(t, disk_goes_over_to_a_mirror);
+	tcase_add_loop_test(t, a_mirroring_ends_before_its_time, 0, 8);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_set_tap(r, "-");

@@ -267,6 +267,17 @@ int block_coalesce_switch(struct block_coalesce *c, struct block_queue *const *q
 	return -ENOTSUP;
 }
 
+void block_mirror_watch(struct block_mirror *m, bool on)
+{
+	(void)m;
+	(void)on;
+}
+
+int block_mirror_switch(struct block_mirror *m, struct block_queue *const *q, unsigned int n, char **err)
+{
+	return block_coalesce_switch((struct block_coalesce *)m, q, n, err);
+}
+
 int block_branch_finish(struct block_branches *all, char **err)
 {
 	return block_branch_switch(all, err);

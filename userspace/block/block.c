@@ -25,7 +25,19 @@ int block_spec_check(const char *spec, char **err)
 	return block_spec_parse(spec, &s, err);
 }
 
-static int medium_open(struct block *b, unsigned int flags, char **err)
+int block_keys_open(struct block *b, char **err)
+{
+	struct vhd_error why;
+
+	if (!b->spec.key[0])
+		return 0;
+	b->keys = vhd_keys_create();
+	if (!b->keys)
+		return block_spec_fail(err, ENOMEM, "out of memory");
+	return vhd_keys_add_file(b->keys, b->spec.key, &why) ? block_spec_fail(err, why.code, "%s", why.text) : 0;
+}
+
+int block_medium_open(struct block *b, unsigned int flags, char **err)
 {
 	struct vhd_error why;
 	unsigned int how = 0;
@@ -38,18 +50,13 @@ static int medium_open(struct block *b, unsigned int flags, char **err)
 	how |= b->spec.buffered ? VHD_O_BUFFERED : 0;
 	how |= b->spec.vhd ? 0 : VHD_O_RAW;
 	how |= b->spec.raw_parent ? VHD_O_RAW_PARENT : 0;
-	if (b->spec.key[0]) {
-		b->keys = vhd_keys_create();
-		ret = b->keys ? vhd_keys_add_file(b->keys, b->spec.key, &why) : block_spec_fail(err, ENOMEM, "out of memory");
-		if (ret && b->keys)
-			block_spec_fail(err, why.code, "%s", why.text);
-		if (ret)
-			return ret;
-	}
 	ret = vhd_open_keys(b->spec.path, how, b->keys, &b->vhd, &why);
 	if (ret == -ENOKEY || ret == -EKEYREJECTED)
 		return block_spec_fail(err, why.code, "%s; add ,key=FILE to the disk", why.text);
-	return ret ? block_spec_fail(err, why.code, "%s", why.text) : 0;
+	if (ret)
+		return block_spec_fail(err, why.code, "%s", why.text);
+	vhd_get_info(b->vhd, &b->info);
+	return 0;
 }
 
 /* A file without a byte that nobody else has. */
@@ -65,35 +72,48 @@ static int nothing_open(struct block *b, char **err)
 	ret = vhd_open(name, VHD_O_RDONLY | VHD_O_RAW | VHD_O_BUFFERED, &b->vhd, &why);
 	close(fd);
 	b->spec.path[0] = 0;
-	return ret ? block_spec_fail(err, why.code, "%s", why.text) : 0;
+	if (ret)
+		return block_spec_fail(err, why.code, "%s", why.text);
+	vhd_get_info(b->vhd, &b->info);
+	return 0;
+}
+
+int block_spec_parse_at(const char *dir, const char *text, struct block_spec *spec, char **err)
+{
+	int ret = block_spec_parse(text, spec, err);
+	char path[PATH_MAX];
+
+	if (ret || !dir || !spec->path[0] || spec->path[0] == '/')
+		return ret;
+	if (snprintf(path, sizeof(path), "%s/%s", dir, spec->path) >= (int)sizeof(path))
+		return block_spec_fail(err, ENAMETOOLONG, "the disk's path is too long");
+	strcpy(spec->path, path);
+	return 0;
 }
 
 static struct block *open_spec(const char *dir, const char *spec, unsigned int flags, bool empty, char **err)
 {
 	struct block *b = calloc(1, sizeof(*b));
-	char path[PATH_MAX];
 	int ret;
 
 	if (!b) {
 		block_spec_fail(err, ENOMEM, "out of memory");
 		return NULL;
 	}
-	ret = block_spec_parse(spec, &b->spec, err);
-	if (!ret && dir && b->spec.path[0] && b->spec.path[0] != '/') {
-		if (snprintf(path, sizeof(path), "%s/%s", dir, b->spec.path) >= (int)sizeof(path))
-			ret = block_spec_fail(err, ENAMETOOLONG, "the disk's path is too long");
-		else
-			strcpy(b->spec.path, path);
-	}
-	if (!ret)
-		ret = empty || !b->spec.path[0] ? nothing_open(b, err) : medium_open(b, flags, err);
+	ret = block_spec_parse_at(dir, spec, &b->spec, err);
+	empty |= !b->spec.path[0];
+	if (!ret && empty)
+		ret = nothing_open(b, err);
+	else if (!ret)
+		ret = block_keys_open(b, err);
+	if (!ret && !empty)
+		ret = block_medium_open(b, flags, err);
 	if (ret) {
 		vhd_keys_free(b->keys);
 		free(b);
 		errno = -ret;
 		return NULL;
 	}
-	vhd_get_info(b->vhd, &b->info);
 	return b;
 }
 
@@ -267,10 +287,21 @@ void block_queue_destroy(struct block_queue *q)
 	free(q);
 }
 
+/* When it is done, or has failed half-way: what is read from now on is what it left. */
+static void note(const struct block_req *req)
+{
+	struct block_mirror *m = req->queue->block->mirror;
+
+	if (m && req->op != BLOCK_READ)
+		block_mirror_note(m, req->offset, req->length);
+}
+
 static void flushed(struct vhd_request *v, int error)
 {
 	struct block_req *req = v->opaque;
 
+	if (v->op == VHD_DISCARD)
+		note(req);
 	req->done(req, error);
 }
 
@@ -278,6 +309,7 @@ static void transferred(struct vhd_request *v, int error)
 {
 	struct block_req *req = v->opaque;
 
+	note(req);
 	if (error || !(req->flags & BLOCK_F_FUA) || req->op == BLOCK_READ) {
 		req->done(req, error);
 		return;

@@ -224,6 +224,30 @@ int block_coalesce_copy(struct block_coalesce *c, bool (*go_on)(void *opaque, ui
 int block_coalesce_switch(struct block_coalesce *c, struct block_queue *const *q, unsigned int n, char **err);
 int block_coalesce_end(struct block_coalesce *c, char **err);
 
+/*
+ * Copies what a disk in use shows into a new image, made as @target says (a specification of path, format, cache, discard and
+ * key), until the disk can go over to it; what is not of the image stays as it is with the disk. The new image
+ * has its name when it is complete.
+ *
+ * begin makes it. watch, with nobody else using the disk's queues, is to be on from before the first run until end. run copies,
+ * on any thread, with the disk in use, until what is left is a matter of a second at most; go_on() is asked all the time,
+ * and told the bytes of the disk that are alike, which may become less. switch then copies the rest and lets the disk go
+ * over, as for block_exchange(); -EAGAIN: it would take longer than that after all; run is to be called again. Both else
+ * 0, or -errno and *@err, -EINTR when go_on() said no. end is always last, closes and deletes what was not finished, or
+ * closes what the disk was, and frees @m.
+ */
+struct block_mirror;
+
+struct block_mirror *block_mirror_begin(struct block *b, const char *dir, const char *target, char **err);
+/* The new image's file. */
+const char *block_mirror_path(const struct block_mirror *m);
+void block_mirror_watch(struct block_mirror *m, bool on);
+int block_mirror_run(struct block_mirror *m, bool (*go_on)(void *opaque, uint64_t done), void *opaque, char **err);
+/* For go_on(): whether the disk is being changed faster than it is copied. */
+bool block_mirror_behind(const struct block_mirror *m);
+int block_mirror_switch(struct block_mirror *m, struct block_queue *const *q, unsigned int n, char **err);
+int block_mirror_end(struct block_mirror *m, char **err);
+
 /* A larger disk; @q as for block_exchange(). 0, or -errno and *@err. */
 int block_grow(struct block *b, uint64_t size, struct block_queue *const *q, unsigned int n, char **err);
 

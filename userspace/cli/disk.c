@@ -447,6 +447,6 @@ const struct command disk_command = {
 	.summary = "look after the disks of running guests",
 	.sub = (const struct command *const[]) {
 		&disk_attach_command, &disk_coalesce_command, &disk_detach_command, &disk_eject_command, &disk_insert_command,
-		&disk_list_command, &disk_resize_command, &disk_set_command, &disk_throttle_command, NULL,
+		&disk_list_command, &disk_mirror_command, &disk_resize_command, &disk_set_command, &disk_throttle_command, NULL,
 	},
 };

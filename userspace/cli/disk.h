@@ -8,6 +8,6 @@
 /* The number of a disk; 0, or 2 after a message. */
 int disk_number(const char *word, unsigned int *disk);
 
-extern const struct command disk_coalesce_command;
+extern const struct command disk_coalesce_command, disk_mirror_command;
 
 #endif

@@ -194,19 +194,37 @@ int lodge_disk_resize(const char *name, unsigned int disk, uint64_t bytes, uint6
 	return ask_pause(name, rq, pause_us, err);
 }
 
-int lodge_disk_coalesce(const char *name, unsigned int disk, const char *image, unsigned int *job, struct lodge_error *err)
+/* Sends a request that begins a job, and frees it. */
+static int ask_job(const char *name, struct json_object *rq, unsigned int *job, struct lodge_error *err)
 {
-	struct json_object *rq = request("disk-coalesce", disk), *o;
-	int r;
+	struct json_object *o;
+	int r = ask(name, rq, &o, err);
 
-	add_text(rq, "image", image);
-	r = ask(name, rq, &o, err);
 	if (r < 0)
 		return r;
 	if (job)
 		*job = client_number(o, "job");
 	json_object_put(o);
 	return 0;
+}
+
+int lodge_disk_coalesce(const char *name, unsigned int disk, const char *image, unsigned int *job, struct lodge_error *err)
+{
+	struct json_object *rq = request("disk-coalesce", disk);
+
+	add_text(rq, "image", image);
+	return ask_job(name, rq, job, err);
+}
+
+int lodge_disk_mirror(const char *name, unsigned int disk, const char *target, unsigned int *job, struct lodge_error *err)
+{
+	struct json_object *rq = request("disk-mirror", disk);
+	int r = add_spec(rq, target, err);
+
+	if (!r)
+		return ask_job(name, rq, job, err);
+	json_object_put(rq);
+	return r;
 }
 
 int lodge_disk_job(const char *name, unsigned int disk, struct lodge_disk_job *job, struct lodge_error *err)
@@ -219,6 +237,8 @@ int lodge_disk_job(const char *name, unsigned int disk, struct lodge_disk_job *j
 	memset(job, 0, sizeof(*job));
 	job->number = client_number(o, "job");
 	client_text(o, "state", job->state, sizeof(job->state));
+	client_text(o, "kind", job->kind, sizeof(job->kind));
+	job->behind = client_number(o, "behind");
 	job->done = client_number(o, "done");
 	job->total = client_number(o, "total");
 	client_text(o, "image", job->image, sizeof(job->image));

@@ -18,7 +18,7 @@
 #include "vhd/image.h"
 
 #define BUFFERS		16
-#define BUFFER_BYTES	(1u << 20)
+#define BUFFER_BYTES	VHD_COPY_PIECE
 #define GRANULE		4096u
 
 struct buffer {
@@ -28,6 +28,7 @@ struct buffer {
 	uint8_t *memory;
 	uint64_t offset, length;	/* of the piece of disk in it */
 	uint64_t at;			/* where in it writing has got to */
+	bool write_zeroes;
 	bool busy;
 };
 
@@ -86,7 +87,7 @@ static void buffer_go_on(struct buffer *b)
 		do {
 			b->at += granule(b, b->at);
 		} while (b->at < b->length && is_zero(b->memory + b->at, granule(b, b->at)) == zero);
-		if (zero && !c->c->write_zeroes)
+		if (zero && !b->write_zeroes)
 			continue;
 		n = b->at - from;
 		memset(&b->req, 0, sizeof(b->req));
@@ -122,11 +123,14 @@ static int look(struct copy *c, uint64_t *run)
 }
 
 /* Finds the next piece to copy; false: there is none. */
-static bool next_piece(struct copy *c, uint64_t *offset, uint64_t *length)
+static bool next_piece(struct copy *c, uint64_t *offset, uint64_t *length, bool *write_zeroes)
 {
 	uint64_t size = vhd_size(c->c->from), run;
 	int kind;
 
+	*write_zeroes = c->c->write_zeroes;
+	if (c->c->next)
+		return c->c->next(c->c->opaque, offset, length, write_zeroes);
 	while (c->cursor == c->run_end) {
 		if (c->cursor == size)
 			return false;
@@ -153,10 +157,11 @@ static bool next_piece(struct copy *c, uint64_t *offset, uint64_t *length)
 	return true;
 }
 
-static void buffer_start(struct copy *c, struct buffer *b, uint64_t offset, uint64_t length)
+static void buffer_start(struct copy *c, struct buffer *b, uint64_t offset, uint64_t length, bool write_zeroes)
 {
 	memset(&b->req, 0, sizeof(b->req));
 	b->busy = true;
+	b->write_zeroes = write_zeroes;
 	b->offset = offset;
 	b->length = length;
 	b->iov = (struct iovec){ b->memory, length };
@@ -174,14 +179,15 @@ static unsigned int buffers_start(struct copy *c, bool *more)
 {
 	uint64_t offset, length;
 	unsigned int i, busy = 0;
+	bool zeroes;
 
 	for (i = 0; i < c->count; i++) {
 		struct buffer *b = &c->buffer[i];
 
 		if (!b->busy && *more && !c->error) {
-			*more = next_piece(c, &offset, &length);
+			*more = next_piece(c, &offset, &length, &zeroes);
 			if (*more)
-				buffer_start(c, b, offset, length);
+				buffer_start(c, b, offset, length, zeroes);
 		}
 		busy += b->busy;
 	}
@@ -226,14 +232,16 @@ int vhd_copy(struct vhd_copy *job)
 		c->buffer[i].memory = (uint8_t *)memory + (size_t)i * BUFFER_BYTES;
 	}
 	if (!ret) {
-		c->in = vhd_queue_create(job->from, 2 * c->count);
-		c->out = vhd_queue_create(job->to, 2 * c->count);
+		c->in = job->in ? job->in : vhd_queue_create(job->from, 2 * c->count);
+		c->out = job->out ? job->out : vhd_queue_create(job->to, 2 * c->count);
 		ret = c->in && c->out ? copy_loop(c) : -ENOMEM;
 	}
 	if (!ret)
 		ret = vhd_flush(c->out);
-	vhd_queue_destroy(c->in);
-	vhd_queue_destroy(c->out);
+	if (!job->in)
+		vhd_queue_destroy(c->in);
+	if (!job->out)
+		vhd_queue_destroy(c->out);
 	free(memory);
 	free(c);
 	return ret;

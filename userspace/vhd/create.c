@@ -7,7 +7,10 @@
  * page, and the footer. Everything is synced before the footer copy at 0 is
  * written, so that a file that a crash has left half-made is no image.
  */
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -332,4 +335,30 @@ int vhd_create(const char *path, const struct vhd_params *params, struct vhd_err
 	if (ret && is_new)
 		unlink(path);
 	return ret;
+}
+
+/* A hard link refuses as well, where the file system knows no such renaming. */
+static int rename_to_free(const char *from, const char *to)
+{
+	if (!renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE))
+		return 0;
+	if (errno != EINVAL || link(from, to))
+		return -errno;
+	unlink(from);
+	return 0;
+}
+
+int vhd_rename(struct vhd *v, const char *path, struct vhd_error *err)
+{
+	char *name = strdup(path);
+	int ret = name ? rename_to_free(v->path, path) : -ENOMEM;
+
+	if (ret) {
+		free(name);
+		return vhd_fail(err, -ret, "cannot give '%.200s' the name '%.200s': %s", v->path, path, strerror(-ret));
+	}
+	free(v->path);
+	v->path = name;
+	ret = store_directory_sync(path);
+	return ret ? vhd_fail(err, -ret, "cannot make the name '%.300s' stable: %s", path, strerror(-ret)) : 0;
 }

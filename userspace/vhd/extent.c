@@ -92,6 +92,34 @@ int vhd_map(struct vhd *v, uint64_t offset, uint64_t length, struct vhd_run *run
 	return 0;
 }
 
+/* The same of one image in use. */
+static uint64_t level_unused(struct vhd *v, uint64_t offset, uint64_t length)
+{
+	if (!v->blocks)
+		return v->store->ops->run(v->store, offset, &length) ? 0 : length;
+	pthread_mutex_lock(&v->lock);
+	if (v->bat[offset / v->header.block_size] == VHD_UNUSED)
+		length = unused_run(v, offset, length);
+	else
+		length = 0;
+	pthread_mutex_unlock(&v->lock);
+	return length;
+}
+
+uint64_t vhd_unused(struct vhd *v, uint64_t offset, uint64_t length)
+{
+	for (; v && length; v = v->parent) {
+		if (v->no_parent)
+			return 0;
+		if (offset >= v->size)
+			continue;
+		if (length > v->size - offset)
+			length = v->size - offset;
+		length = level_unused(v, offset, length);
+	}
+	return length;
+}
+
 const char *vhd_chain_path(const struct vhd *v, unsigned int depth)
 {
 	while (v && depth--)

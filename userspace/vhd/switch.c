@@ -40,6 +40,11 @@ void switch_drain(struct vhd_queue **q, unsigned int n)
 	}
 }
 
+void vhd_queues_drain(struct vhd_queue **q, unsigned int n)
+{
+	switch_drain(q, n);
+}
+
 int switch_room(struct vhd_queue **q, unsigned int n, uint32_t sectors)
 {
 	unsigned int i;

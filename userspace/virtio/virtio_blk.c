@@ -445,6 +445,32 @@ int virtio_blk_coalesce(struct virtio_dev *dev, struct block_coalesce *c, u64 *p
 	return answer(r, why, e);
 }
 
+void virtio_blk_watch(struct virtio_dev *dev, struct block_mirror *m, bool on)
+{
+	struct virtio_blk *disk = blk_from_dev(dev);
+	struct block_queue *q[VIRTIO_QUEUES_MAX];
+
+	queues_take(disk, q);
+	block_mirror_watch(m, on);
+	queues_give(disk);
+}
+
+int virtio_blk_mirror(struct virtio_dev *dev, struct block_mirror *m, u64 *pause_ns, struct err *e)
+{
+	struct virtio_blk *disk = blk_from_dev(dev);
+	struct block_queue *q[VIRTIO_QUEUES_MAX];
+	struct timespec from;
+	char *why = NULL;
+	int r;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	queues_take(disk, q);
+	r = block_mirror_switch(m, q, disk->num_queues, &why);
+	queues_give(disk);
+	*pause_ns = since(&from);
+	return answer(r, why, e);
+}
+
 void virtio_blk_set_on_error(struct virtio_dev *dev, enum block_on_error on_error)
 {
 	__atomic_store_n(&blk_from_dev(dev)->on_error, on_error, __ATOMIC_RELAXED);

@@ -59,6 +59,10 @@ int virtio_blk_lose(struct virtio_dev *dev, struct block *empty, struct err *e);
 int virtio_blk_grow(struct virtio_dev *dev, u64 size, u64 *pause_ns, struct err *e);
 /* block_coalesce_switch() on the disk, which stands still for *pause_ns. Any thread but the disk's own. 0 or -errno. */
 int virtio_blk_coalesce(struct virtio_dev *dev, struct block_coalesce *c, u64 *pause_ns, struct err *e);
+/* block_mirror_watch(). Any thread but the disk's own. */
+void virtio_blk_watch(struct virtio_dev *dev, struct block_mirror *m, bool on);
+/* block_mirror_switch() on the disk, which stands still for *pause_ns. Any thread but the disk's own. 0 or -errno. */
+int virtio_blk_mirror(struct virtio_dev *dev, struct block_mirror *m, u64 *pause_ns, struct err *e);
 /* What is done about failures of the host from now on. Any thread. */
 void virtio_blk_set_on_error(struct virtio_dev *dev, enum block_on_error on_error);
 enum block_on_error virtio_blk_on_error(struct virtio_dev *dev);

@@ -76,8 +76,8 @@ static const int control_calls[] = {
 	SCMP_SYS(sysinfo), SCMP_SYS(getrusage), SCMP_SYS(uname), SCMP_SYS(geteuid),
 	/* A disk that is attached has a loop and timers of its own; an empty drive has a file in memory. */
 	SCMP_SYS(epoll_create1), SCMP_SYS(timerfd_create), SCMP_SYS(memfd_create),
-	/* A disk's snapshot: its child takes its name. */
-	SCMP_SYS(rename), SCMP_SYS(link),
+	/* A disk's snapshot: its child takes its name. A mirror gets its own. */
+	SCMP_SYS(rename), SCMP_SYS(renameat2), SCMP_SYS(link),
 };
 
 /* Work on the images of a chain: it finds, opens and deletes them. Whatever is here the main thread must have too. */

@@ -18,8 +18,11 @@
  *   {"cmd":"disk-resize","disk":N,"size":BYTES} answers with "pause_us"
  *   {"cmd":"disk-coalesce","disk":N,"image":FILE} begins to merge that image below the disk, or without one the disk's
  *	parent, into its own parent; answers with "job", a number
- *   {"cmd":"disk-job","disk":N} the last of them: "job"; "state": "running", with "done" of "total" bytes, "done", with
- *	"pause_us", or "failed", with "code" and "error"; "image" and "into", the files, once they are known; "none": without more
+ *   {"cmd":"disk-mirror","disk":N,"spec":SPEC,"dir":DIR} begins to mirror the disk to a new image, to which it then goes
+ *	over; answers with "job"
+ *   {"cmd":"disk-job","disk":N} the last of them: "job"; "kind": "coalesce" or "mirror"; "state": "running", with "done" of "total"
+ *	bytes, "done", with "pause_us", or "failed", with "code" and "error"; "image" and "into", the files, once they are known;
+ *	"behind": the guest writes faster than its disk is mirrored. "none": without more
  *   {"cmd":"disk-cancel","disk":N} asks it to end
  *   {"cmd":"disk","disk":N} answers with "path", the file of that disk
  *   {"cmd":"snapshot","disk":N,"child":FILE,"snapshot":FILE} lets the disk go on in the child, which takes its

@@ -241,30 +241,55 @@ static void do_resize(struct client *cl, struct json_object *rq)
 		answer_pause(cl, disks_grow(client_disks(cl), n, size, &pause_ns, &e), pause_ns, &e);
 }
 
+/* job: set if r is 0. */
+static void answer_job(struct client *cl, int r, const unsigned int *job, const struct err *e)
+{
+	struct json_object *o;
+
+	if (r < 0) {
+		client_refuse(cl, e->code, e->msg);
+		return;
+	}
+	o = client_ok();
+	json_object_object_add(o, "job", json_object_new_int64(*job));
+	client_answer(cl, o);
+}
+
 static void do_coalesce(struct client *cl, struct json_object *rq)
 {
 	const char *image = file_of(rq, "image");
 	struct err e = ERR_INIT;
-	struct json_object *o;
 	unsigned int job;
 	int n = disk_of(cl, rq);
 
 	if (n < 0)
 		return;
-	if (!image && json_object_object_get_ex(rq, "image", NULL)) {
+	if (!image && json_object_object_get_ex(rq, "image", NULL))
 		client_refuse(cl, EINVAL, "image must be the absolute name of a file; no image: the disk's parent");
-	} else if (disks_coalesce(client_disks(cl), n, image, &job, &e) < 0) {
-		client_refuse(cl, e.code, e.msg);
-	} else {
-		o = client_ok();
-		json_object_object_add(o, "job", json_object_new_int64(job));
-		client_answer(cl, o);
-	}
+	else
+		answer_job(cl, disks_coalesce(client_disks(cl), n, image, &job, &e), &job, &e);
+}
+
+static void do_mirror(struct client *cl, struct json_object *rq)
+{
+	const char *target = text_of(rq, "spec"), *dir = file_of(rq, "dir");
+	struct err e = ERR_INIT;
+	unsigned int job;
+	int n = disk_of(cl, rq);
+
+	if (n < 0)
+		return;
+	if (!target || !dir)
+		client_refuse(cl, EINVAL, "spec and dir must name a new file and an absolute directory");
+	else
+		answer_job(cl, disks_mirror(client_disks(cl), n, dir, target, &job, &e), &job, &e);
 }
 
 static void add_job(struct json_object *o, const struct disk_job_info *i)
 {
 	json_object_object_add(o, "state", json_object_new_string(i->running ? "running" : i->e.code ? "failed" : "done"));
+	json_object_object_add(o, "kind", json_object_new_string(disk_job_kinds[i->kind]));
+	json_object_object_add(o, "behind", json_object_new_boolean(i->behind));
 	json_object_object_add(o, "job", json_object_new_int64(i->number));
 	json_object_object_add(o, "done", json_object_new_int64(i->done));
 	json_object_object_add(o, "total", json_object_new_int64(i->total));
@@ -350,6 +375,7 @@ static const struct {
 	{ "disk-detach", do_detach },
 	{ "disk-insert", do_insert },
 	{ "disk-job", do_job },
+	{ "disk-mirror", do_mirror },
 	{ "disk-on-error", do_on_error },
 	{ "disk-resize", do_resize },
 	{ "disk-throttle", do_throttle },

@@ -34,8 +34,8 @@ struct disks {
 	unsigned int queues, flags;	/* of each disk */
 	struct disk disk[RUN_DISKS_MAX];
 	struct group group[RUN_DISKS_MAX];
-	struct loop_source stop_src;
-	int stop_fd;
+	struct loop_source wake_src;
+	int wake_fd;			/* a disk holds a failed request, or a job wants its turn */
 	unsigned int jobs;		/* so many there were */
 	const struct disks_ops *ops;
 	void *ctx;
@@ -58,6 +58,11 @@ static struct block *open_disk(const char *dir, const char *spec, unsigned int f
 		err_set(e, errno ? errno : EIO, "disk %s: %s", spec, why ? why : "cannot be opened");
 	free(why);
 	return b;
+}
+
+static char *absolute(const struct block *b)
+{
+	return realpath(block_path(b), NULL);
 }
 
 static struct block *open_empty(const char *spec, struct err *e)
@@ -152,13 +157,14 @@ int disks_set_limits(struct disks *d, unsigned int n, const struct throttle_limi
 
 /* ---- errors of the host ---- */
 
-static void disk_stopped(void *ctx)
+/* Any thread. */
+static void wake(void *ctx)
 {
 	struct disks *d = ctx;
 	u64 one = 1;
 
-	if (write(d->stop_fd, &one, sizeof(one)) < 0)
-		log_error("cannot report a disk's failure");
+	if (write(d->wake_fd, &one, sizeof(one)) < 0)
+		log_error("cannot wake the main loop for a disk");
 }
 
 bool disks_stopped(struct disks *d, char *why, size_t room)
@@ -192,15 +198,28 @@ void disks_retry(struct disks *d)
 			virtio_blk_retry(d->disk[i].dev);
 }
 
-static void on_stop_fd(void *ctx, u32 events)
+static void jobs_turn(struct disks *d)
+{
+	for (struct disk *k = d->disk; k < d->disk + RUN_DISKS_MAX; k++) {
+		if (!k->job || !disk_job_turn(k->job))
+			continue;
+		free(k->path);
+		k->path = absolute(k->block);
+	}
+}
+
+static void on_wake(void *ctx, u32 events)
 {
 	struct disks *d = ctx;
 	char why[512];
 	u64 n;
 
 	(void)events;
+	if (read(d->wake_fd, &n, sizeof(n)) <= 0)
+		return;
+	jobs_turn(d);
 	/* A reset of the guest may have taken the request back meanwhile. */
-	if (read(d->stop_fd, &n, sizeof(n)) > 0 && disks_stopped(d, why, sizeof(why)) && d->ops)
+	if (disks_stopped(d, why, sizeof(why)) && d->ops)
 		d->ops->stop(d->ctx, why);
 }
 
@@ -217,11 +236,6 @@ void disks_set_on_error(struct disks *d, unsigned int n, enum block_on_error on_
 
 /* ---- coming and going ---- */
 
-static char *absolute(const struct block *b)
-{
-	return realpath(block_path(b), NULL);
-}
-
 /* What the guest flushed is safe whatever this says. */
 static void block_end(struct block *b, unsigned int n, const char *path)
 {
@@ -237,7 +251,9 @@ static int not_at_work(const struct disk *k, unsigned int n, struct err *e)
 {
 	if (!k->job || !disk_job_running(k->job))
 		return 0;
-	return err_set(e, EBUSY, "an image of disk %u is being merged; wait for that, or: lodge disk coalesce --cancel NAME %u", n, n);
+	return err_set(e, EBUSY, "%sdisk %u is being %s; wait for that, or: lodge disk %s --cancel NAME %u",
+		       disk_job_kind(k->job) == DISK_JOB_COALESCE ? "an image of " : "", n,
+		       disk_job_kind(k->job) == DISK_JOB_COALESCE ? "merged" : "mirrored", disk_job_kinds[disk_job_kind(k->job)], n);
 }
 
 static void job_end(struct disk *k)
@@ -257,7 +273,7 @@ static void disk_free(struct disk *k, unsigned int n)
 
 static int disk_add(struct disks *d, unsigned int n, const char *dir, const char *spec, struct err *e)
 {
-	struct virtio_blk_opts opts = { .queues = d->queues, .flags = d->flags, .stopped = disk_stopped, .ctx = d };
+	struct virtio_blk_opts opts = { .queues = d->queues, .flags = d->flags, .stopped = wake, .ctx = d };
 	struct block *b = open_disk(dir, spec, 0, e);
 	struct disk *k = &d->disk[n];
 	int r;
@@ -413,19 +429,30 @@ int disks_grow(struct disks *d, unsigned int n, u64 size, u64 *pause_ns, struct 
 
 /* ---- jobs ---- */
 
+static int job_begun(struct disks *d, struct disk *k, struct disk_job *j, unsigned int *job)
+{
+	if (!j)
+		return -EIO;
+	job_end(k);
+	k->job = j;
+	*job = ++d->jobs;
+	return 0;
+}
+
 int disks_coalesce(struct disks *d, unsigned int n, const char *image, unsigned int *job, struct err *e)
 {
 	struct disk *k = &d->disk[n];
 	int r = not_at_work(k, n, e);
 
-	if (r < 0)
-		return r;
-	job_end(k);
-	k->job = disk_job_start(k->dev, k->block, image, d->jobs + 1, e);
-	if (!k->job)
-		return -EIO;
-	*job = ++d->jobs;
-	return 0;
+	return r ? r : job_begun(d, k, disk_job_start(k->dev, k->block, image, d->jobs + 1, e), job);
+}
+
+int disks_mirror(struct disks *d, unsigned int n, const char *dir, const char *target, unsigned int *job, struct err *e)
+{
+	struct disk *k = &d->disk[n];
+	int r = not_at_work(k, n, e);
+
+	return r ? r : job_begun(d, k, disk_job_mirror(k->dev, k->block, dir, target, d->jobs + 1, wake, d, e), job);
 }
 
 bool disks_job(struct disks *d, unsigned int n, struct disk_job_info *info)
@@ -468,8 +495,8 @@ struct disks *disks_create(struct board *board, const struct run_options *o, str
 	d->board = board;
 	d->queues = o->cpus < 4 ? o->cpus : 4;
 	d->flags = o->packed_rings ? VIRTIO_OPT_PACKED : 0;
-	d->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = d->stop_fd < 0 ? -errno : loop_add(board->loop, &d->stop_src, d->stop_fd, EPOLLIN, on_stop_fd, d);
+	d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = d->wake_fd < 0 ? -errno : loop_add(board->loop, &d->wake_src, d->wake_fd, EPOLLIN, on_wake, d);
 	if (r < 0)
 		err_set(e, -r, "cannot watch over disks: %s", strerror(-r));
 	if (!r && board->hotplug)
@@ -489,9 +516,9 @@ void disks_destroy(struct disks *d)
 
 	if (!d)
 		return;
-	loop_del(d->board->loop, &d->stop_src);
-	if (d->stop_fd >= 0)
-		close(d->stop_fd);
+	loop_del(d->board->loop, &d->wake_src);
+	if (d->wake_fd >= 0)
+		close(d->wake_fd);
 	for (i = 0; i < RUN_DISKS_MAX; i++)
 		if (d->disk[i].block)
 			disk_free(&d->disk[i], i);

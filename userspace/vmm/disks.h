@@ -14,7 +14,8 @@
  * request fails, and is asked to let go of it as of any other; until then slot and number are in use.
  *
  * Jobs (vmm/disk_job.h). While a disk has one that runs, nothing else changes its image: that is refused. A disk that goes, by
- * its guest's will or by force, ends its job.
+ * its guest's will or by force, ends its job. A mirroring that has come close enough wakes the main loop, which then lets the
+ * disk go over to its new image.
  *
  * Limits belong to groups. A disk without a group's name has one for itself.
  *
@@ -90,6 +91,8 @@ int disks_insert(struct disks *d, unsigned int n, const char *dir, const char *s
 int disks_grow(struct disks *d, unsigned int n, u64 size, u64 *pause_ns, struct err *e);
 /* Begins to merge an image below disk n (image NULL: its parent) into its own parent; *job is its number. 0 or -errno. */
 int disks_coalesce(struct disks *d, unsigned int n, const char *image, unsigned int *job, struct err *e);
+/* Begins to mirror disk n to a new image, whose relative path counts from dir; *job is its number. 0 or -errno. */
+int disks_mirror(struct disks *d, unsigned int n, const char *dir, const char *target, unsigned int *job, struct err *e);
 /* The last job on disk n. False: there was none. */
 bool disks_job(struct disks *d, unsigned int n, struct disk_job_info *info);
 /* Asks it to end early. */
