@@ -22,7 +22,7 @@ mirroring()
 {
 	lodge disk mirror writer 0 "$1" >moved 2>&1 &
 	job=$!
-	at_work
+	at_work $job
 }
 
 # What the disk holds beyond the reach of the guest's writes.
