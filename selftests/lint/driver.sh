@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# driver.sh - selftests/run judges second runs of whole guests as it says, and selftests/perf/run keeps other suites' rows.
-# Boxes and programs are made up here; what is tested is the judgement.
+# driver.sh - selftests/run judges second runs of whole guests as it says and compiles what it must, and
+# selftests/perf/run keeps other suites' rows.  Boxes and programs are made up here.
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=selftests/lint/tap.sh
 . selftests/lint/tap.sh
@@ -90,6 +90,62 @@ perf.write_rows(path, ["exit"], [{"suite": "exit", "name": "z"}])
 with open(path, encoding="utf-8") as f:
     check("other suites' rows stay, its own go", [r["name"] for r in json.load(f)] == ["z", "x"])
 PYTHON
+cat >"$tmp/build.py" <<'PYTHON'
+import os
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path[:0] = ["selftests/lib"]
+import objects
+
+TMP = sys.argv[1]
+CLOCK = [1000000000]
+
+
+def write(name, text):
+    path = os.path.join(TMP, name)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    os.utime(path, (CLOCK[0], CLOCK[0]))
+    return path
+
+
+def build(out, flags=()):
+    """As another run would, a while later: what it printed, or what was wrong; and what was compiled."""
+    p = objects.Programs(TMP, os.path.join(TMP, "objects"))
+    compiled = []
+    compile_one = p.compile
+    p.compile = lambda source, *rest: compiled.append(os.path.basename(source)) or compile_one(source, *rest)
+    error = p.program([one, two], os.path.join(TMP, out), ["gcc"], ["-I", TMP, *flags], [])
+    return error or subprocess.run([os.path.join(TMP, out)], capture_output=True, text=True).stdout, compiled
+
+
+def check(what, good):
+    if not good:
+        print(what)
+
+
+write("it.h", "#define IT 1\n")
+one = write("one.c", '#include <stdio.h>\n#include "it.h"\n#ifndef MORE\n#define MORE 0\n#endif\n'
+            'int two(void);\nint main(void) { printf("%d %d", IT + MORE, two()); return 0; }\n')
+two = write("two.c", "int two(void) { return 2; }\n")
+check("a program is made of all its files", build("a") == ("1 2", ["one.c", "two.c"]))
+check("what did not change is not compiled again", build("a") == ("1 2", []))
+check("another program takes the same objects", build("b") == ("1 2", []))
+check("other flags are other objects", build("c", ["-DMORE=4"]) == ("5 2", ["one.c", "two.c"]))
+CLOCK[0] = 4000000000
+write("it.h", "#define IT 7\n")
+check("a header that is newer counts", build("a") == ("7 2", ["one.c"]))
+write("two.c", "int two(void) { return }\n")
+check("an error is told", build("a")[0].startswith("does not compile: ") and "two.c:1" in build("a")[0])
+write("two.c", "int three(void) { return 3; }\n")
+check("what is missing is told", "undefined reference to `two'" in build("a")[0])
+os.unlink(os.path.join(TMP, "it.h"))
+check("a header that is gone counts", "it.h" in build("a")[0])
+PYTHON
 python3 "$tmp/judge.py" "$tmp" >"$tmp/bad" 2>&1
 result "second runs and rows of other suites are judged as documented" "$tmp/bad"
+python3 "$tmp/build.py" "$tmp" >"$tmp/bad" 2>&1
+result "programs of the tests are compiled when they must be, and not when they need not" "$tmp/bad"
 finish
