@@ -77,7 +77,7 @@ module: packages
 	@kdir="$(KDIR)"; kdir=$${kdir:-$$(ls -d /usr/src/linux-headers-6.1.0-*-amd64 2>/dev/null | \
 		grep -Ev 'cloud|rt-amd64' | sort -V | tail -n 1)}; \
 	test -n "$$kdir" || { echo 'module: no kernel headers in /usr/src' >&2; exit 1; }; \
-	selftests/qemu/build-module "$$kdir" "$(MODTREE)" "$(MODOUT)" $(JOBS)
+	selftests/qemu/build-module "$$kdir" "$(MODTREE)" "$(MODOUT)" $(JOBS) W=1
 
 # The same for the cloud kernel, which the box boots under Bochs.
 module-cloud: packages-bochs
@@ -116,7 +116,7 @@ check-qemu-patches: packages
 	@qemu-patches/check.sh
 
 lint: packages-check
-	@selftests/run lint
+	@LINT=all selftests/run lint
 unit: packages-check
 	@selftests/run unit
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # style.sh - licence tags, sizes, and the kernel's own checkpatch.pl.
+# shellcheck disable=SC2016	# the dollars are awk's
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=selftests/lint/tap.sh
 . selftests/lint/tap.sh
@@ -13,17 +14,21 @@ tagged()
 	files . | grep -vE '^LICENSE$|^selftests/fuzz/corpus/[^/]+/'
 }
 
-tagged | while read -r f; do
-	# Line 1, or line 2 after a '#!'.
-	head -n 2 "$f" | grep -q 'SPDX-License-Identifier: ' || echo "$f: no SPDX tag on line 1"
-done >"$tmp/bad"
+# Their tags, as "FILE<tab>LICENCE": on line 1, or line 2 after a '#!'.
+tagged | xargs -r awk '
+	FNR == 1 { if (name != "") print name "\t" tag; name = FILENAME; tag = "" }
+	FNR <= 2 && /SPDX-License-Identifier: / && tag == "" {
+		tag = $0
+		sub(/.*SPDX-License-Identifier: /, "", tag)
+		sub(/ *(\*\/|-->) *$/, "", tag)
+	}
+	FNR == 2 { nextfile }
+	END { if (name != "") print name "\t" tag }' >"$tmp/tags"
+awk -F'\t' '$2 == "" { print $1 ": no SPDX tag on line 1" }' "$tmp/tags" >"$tmp/bad"
+comm -23 <(tagged | sort) <(cut -f1 "$tmp/tags" | sort) | sed 's/$/: no SPDX tag on line 1/' >>"$tmp/bad"
 result "every file has its licence tag" "$tmp/bad"
 
-tag()
-{
-	head -n 2 "$1" | sed -nE 's/.*SPDX-License-Identifier: //p' | sed -E 's/ *(\*\/|-->) *$//' | head -n 1
-}
-tagged | while read -r f; do
+while IFS=$'\t' read -r f tag; do
 	case $f in
 	kmod/*|Kbuild) want='GPL-2.0-only|\(?GPL-2.0-only OR (MIT|BSD-2-Clause)\)?' ;;
 	include/uapi/*) want='\(?\(?GPL-2.0-only WITH Linux-syscall-note\)?( OR (MIT|BSD-2-Clause|BSD-3-Clause))?\)?' ;;
@@ -32,18 +37,15 @@ tagged | while read -r f; do
 	userspace/*|selftests/*) want='GPL-2.0-or-later|LGPL-2.1-or-later' ;;
 	*) continue ;;
 	esac
-	tag "$f" | grep -qxE "$want" || echo "$f: licence '$(tag "$f")', expected $want"
-done >"$tmp/bad"
+	[[ $tag =~ ^($want)$ ]] || echo "$f: licence '$tag', expected $want"
+done <"$tmp/tags" >"$tmp/bad"
 result "licences are those of their directories" "$tmp/bad"
 
 files . | grep -E '\.([chS]|sh|py|asl)$|Makefile$|Kbuild$|selftests/run$|selftests/qemu/[a-z-]+$' |
-	while read -r f; do
-		n=$(wc -l <"$f")
-		[ "$n" -le 1000 ] || echo "$f: $n lines, the ceiling is 1000"
-	done >"$tmp/bad"
+	xargs -r awk '{ lines[FILENAME] = FNR }
+	END { for (f in lines) if (lines[f] > 1000) print f ": " lines[f] " lines, the ceiling is 1000" }' >"$tmp/bad"
 result "no file has more than 1000 lines" "$tmp/bad"
 
-# shellcheck disable=SC2016
 # In kernel style a function, and nothing else, has its braces alone in column 1.
 files kmod userspace include selftests | grep -E '\.[ch]$' | xargs -r awk '
 	FNR == 1 { start = 0; file = FILENAME }
@@ -83,12 +85,26 @@ user=$user,PREFER_PRINTK,PREFER_KSTRTOX,SSCANF_TO_KSTRTO,MINMAX,ARRAY_SIZE,PREFE
 # Labels in assembly text, casts to void in one line, prose in comments.
 user=$user,LEADING_SPACE,SUSPECT_COMMA_SEMICOLON,REPEATED_WORD,UNNECESSARY_ELSE,STATIC_CONST_CHAR_ARRAY,UNSPECIFIED_INT
 user=$user,BRACES,SPACING,LINE_SPACING,USE_RELATIVE_PATH,ENOSYS,ENOTSUPP,NAKED_SSCANF,ALLOC_WITH_MULTIPLY,USLEEP_RANGE,PRINTK_WITHOUT_KERN_LEVEL
+
+# It takes minutes, and what it says depends on the file and the options alone: what neither has changed in
+# the last commits has had its verdict.  'make lint' (LINT=all) looks at everything, and so does whoever has
+# no more of the history.
+recent()
+{
+	local last=(-n 20)
+	if [ "${LINT:-}" = all ] || [ -n "$(git log "${last[@]}" --format=%h -G'^(ignore|user)=' -- selftests/lint/style.sh)" ]; then
+		cat
+		return
+	fi
+	grep -xFf <({ git log "${last[@]}" -m --name-only --format=; git diff --name-only HEAD
+		git ls-files --others --exclude-standard; } | sort -u)
+}
 checkpatch=$(find_checkpatch)
 if [ -z "$checkpatch" ]; then
 	skip "checkpatch: the module" "no checkpatch.pl (package linux-source-6.1)"
 	skip "checkpatch: user space" "no checkpatch.pl (package linux-source-6.1)"
 else
-	# It takes minutes: a file that passed, with these options, is not looked at again (build/lint/passed).
+	# A file that passed, with these options, is not looked at again (build/lint/passed).
 	run()
 	{
 		local rc LC_ALL=C
@@ -112,9 +128,9 @@ else
 		sort -u -o build/lint/passed build/lint/passed
 		cat "$tmp/found"
 	}
-	files kmod include | grep -E '\.[chS]$' | run "$ignore" >"$tmp/bad"
+	files kmod include | grep -E '\.[chS]$' | recent | run "$ignore" >"$tmp/bad"
 	result "checkpatch: the module" "$tmp/bad"
-	files userspace selftests | grep -E '\.[ch]$' | run "$ignore$user" >"$tmp/bad"
+	files userspace selftests | grep -E '\.[ch]$' | recent | run "$ignore$user" >"$tmp/bad"
 	result "checkpatch: user space" "$tmp/bad"
 fi
 finish
