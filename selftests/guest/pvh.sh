@@ -3,7 +3,7 @@
 # pvh.sh - 32-bit ELF kernels: a tiny one runs and finds its start info, and each
 # malformed one has a clear error.
 # BOX: --smp 2 --file build/lodge --file selftests/guest/guest.sh --file selftests/guest/tiny.sh
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 120
 # shellcheck source=selftests/guest/guest.sh
 . ./guest.sh

@@ -3,7 +3,7 @@
 # stop.sh - a guest that spins with interrupts off, halts for ever, floods the
 # host with exits, or breaks its CPU is ended at once.
 # BOX: --smp 2 --file build/lodge --file selftests/guest/guest.sh --file selftests/guest/tiny.sh
-# NODES: kvm lodge
+# NODES: kvm? lodge
 # TIMEOUT: 240
 # shellcheck source=selftests/guest/guest.sh
 . ./guest.sh
