@@ -439,8 +439,8 @@ static GUEST void pit_guest(void)
 	result[3] = inb(0x40);
 	outb(0x61, 1);			/* channel 2, mode 0, as a delay loop uses it */
 	outb(0x43, 0xb0);
-	outb(0x42, 0x20);
-	outb(0x42, 0x03);
+	outb(0x42, 0xff);
+	outb(0x42, 0xff);
 	result[4] = inb(0x61) & 0x20;
 	until = rdtsc_() + LONG;
 	while (!(inb(0x61) & 0x20) && rdtsc_() < until)
