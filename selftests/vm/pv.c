@@ -468,7 +468,7 @@ static GUEST void yielder(void)
 
 	guest_apic_on(true);
 	UNTIL(ready[1]);
-	until = rdtsc_() + LONG;
+	until = rdtsc_() + 20 * LONG;
 	for (result[5] = 0; moved < YIELDS && rdtsc_() < until; result[5]++) {
 		before = progress;
 		result[0] |= hypercall(KVM_HC_SCHED_YIELD, 1, 0, 0, 0);
