@@ -2,7 +2,9 @@
 /*
  * exits - the cost of round trips guest -> host -> guest, in TSC ticks.
  *
- * usage: exits NODE [ROW...]
+ * usage: exits NODE [ROW | -ROW]...
+ *
+ * Only these rows, or all but these.
  *
  * For each row a guest repeats one operation between two RDTSCs; the cost of the same loop with an operation that does nothing is
  * taken off.  Under QEMU's -icount a tick is an instruction, of guest and host together, and the figures are exact and
@@ -385,14 +387,22 @@ static const struct row rows[] = {
 
 static bool wanted(int argc, char **argv, const char *name)
 {
+	bool all = true;
 	int i;
 
-	if (argc <= 2 || !strcmp(name, "empty"))
+	if (!strcmp(name, "empty"))
 		return true;
-	for (i = 2; i < argc; i++)
+	for (i = 2; i < argc; i++) {
+		if (argv[i][0] == '-') {
+			if (!strcmp(argv[i] + 1, name))
+				return false;
+			continue;
+		}
+		all = false;
 		if (!strcmp(argv[i], name))
 			return true;
-	return false;
+	}
+	return all;
 }
 
 int main(int argc, char **argv)
@@ -401,7 +411,7 @@ int main(int argc, char **argv)
 	int bad = 0;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: exits NODE [ROW...]\n");
+		fprintf(stderr, "usage: exits NODE [ROW | -ROW]...\n");
 		return 2;
 	}
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
