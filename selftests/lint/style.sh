@@ -91,12 +91,13 @@ user=$user,BRACES,SPACING,LINE_SPACING,USE_RELATIVE_PATH,ENOSYS,ENOTSUPP,NAKED_S
 # no more of the history.
 recent()
 {
-	local last=(-n 20)
-	if [ "${LINT:-}" = all ] || [ -n "$(git log "${last[@]}" --format=%h -G'^(ignore|user)=' -- selftests/lint/style.sh)" ]; then
+	local since=HEAD~20
+	if [ "${LINT:-}" = all ] || ! git rev-parse -q --verify $since >/dev/null ||
+	   git diff $since -- selftests/lint/style.sh | grep -qE '^[-+](ignore|user)='; then
 		cat
 		return
 	fi
-	grep -xFf <({ git log "${last[@]}" -m --name-only --format=; git diff --name-only HEAD
+	grep -xFf <({ git diff --name-only $since
 		git ls-files --others --exclude-standard; } | sort -u)
 }
 checkpatch=$(find_checkpatch)
