@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # driver.sh - selftests/run judges second runs of whole guests as it says and compiles what it must, and
-# selftests/perf/run keeps other suites' rows.  Boxes and programs are made up here.
+# selftests/perf/run keeps other suites' rows and measures nobody who loses a guest's state.  Boxes and programs are
+# made up here.
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=selftests/lint/tap.sh
 . selftests/lint/tap.sh
 
 cat >"$tmp/judge.py" <<'PYTHON'
+import contextlib
 import importlib.machinery
 import importlib.util
+import io
 import json
 import os
 import sys
@@ -89,6 +92,31 @@ perf.write_rows(path, ["exit"], [{"suite": "exit", "name": "y"}, {"suite": "exit
 perf.write_rows(path, ["exit"], [{"suite": "exit", "name": "z"}])
 with open(path, encoding="utf-8") as f:
     check("other suites' rows stay, its own go", [r["name"] for r in json.load(f)] == ["z", "x"])
+
+perf.compile_client = lambda name: name
+
+
+def exits(stock, ours, status=1, loses=False):
+    """The rows' names, or what could not be measured, of boxes that print these lines."""
+    def box(args, command):
+        lost = stock if "--stock" in args else ours
+        return types.SimpleNamespace(stdout="\n".join(["empty 9", "cpuid 100", *lost]), returncode=status if lost else 0)
+    perf.box = box
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return [r["name"] for r in perf.exit_rows("exit", [], 1.0, 1.0, emulator_loses=loses)][:1]
+    except perf.CannotMeasure as e:
+        return str(e)
+
+
+x87, cr2 = "state cpuid: x87 state", "state cpuid: CR2"
+check("who loses nothing is measured", exits([], []) == ["cpuid"])
+check("what we lose is told", "on lodge: cpuid: CR2" in exits([], [cr2]))
+check("what stock KVM loses is told", "on stock KVM: cpuid: CR2" in exits([cr2], []))
+check("the emulator's loss is neither's", exits([x87, cr2], [cr2], loses=True) == ["cpuid"])
+check("what we alone lose is ours there too", "on lodge: cpuid: CR2" in exits([x87], [cr2], loses=True))
+check("another line is no result", "Bail out!" in exits([], ["Bail out!"], loses=True))
+check("nor is another status", "status 124" in exits([cr2], [cr2], 124, loses=True))
 PYTHON
 cat >"$tmp/build.py" <<'PYTHON'
 import os
@@ -145,7 +173,7 @@ os.unlink(os.path.join(TMP, "it.h"))
 check("a header that is gone counts", "it.h" in build("a")[0])
 PYTHON
 python3 "$tmp/judge.py" "$tmp" >"$tmp/bad" 2>&1
-result "second runs and rows of other suites are judged as documented" "$tmp/bad"
+result "second runs, rows of other suites and lost state are judged as documented" "$tmp/bad"
 python3 "$tmp/build.py" "$tmp" >"$tmp/bad" 2>&1
 result "programs of the tests are compiled when they must be, and not when they need not" "$tmp/bad"
 finish

@@ -89,16 +89,20 @@ user=$user,BRACES,SPACING,LINE_SPACING,USE_RELATIVE_PATH,ENOSYS,ENOTSUPP,NAKED_S
 # It takes minutes, and what it says depends on the file and the options alone: what neither has changed in
 # the last commits has had its verdict.  'make lint' (LINT=all) looks at everything, and so does whoever has
 # no more of the history.
+since=HEAD~20
+if [ "${LINT:-}" = all ] || ! git rev-parse -q --verify $since >/dev/null ||
+   git diff $since -- selftests/lint/style.sh | grep -qE '^[-+](ignore|user)='; then
+	since='' scope=''
+else
+	scope=", what changed in 20 commits"
+fi
 recent()
 {
-	local since=HEAD~20
-	if [ "${LINT:-}" = all ] || ! git rev-parse -q --verify $since >/dev/null ||
-	   git diff $since -- selftests/lint/style.sh | grep -qE '^[-+](ignore|user)='; then
+	if [ -z "$since" ]; then
 		cat
-		return
+	else
+		grep -xFf <(git diff --name-only $since; git ls-files --others --exclude-standard)
 	fi
-	grep -xFf <({ git diff --name-only $since
-		git ls-files --others --exclude-standard; } | sort -u)
 }
 checkpatch=$(find_checkpatch)
 if [ -z "$checkpatch" ]; then
@@ -130,8 +134,8 @@ else
 		cat "$tmp/found"
 	}
 	files kmod include | grep -E '\.[chS]$' | recent | run "$ignore" >"$tmp/bad"
-	result "checkpatch: the module" "$tmp/bad"
+	result "checkpatch: the module$scope" "$tmp/bad"
 	files userspace selftests | grep -E '\.[ch]$' | recent | run "$ignore$user" >"$tmp/bad"
-	result "checkpatch: user space" "$tmp/bad"
+	result "checkpatch: user space$scope" "$tmp/bad"
 fi
 finish

@@ -10,7 +10,6 @@ import glob
 import os
 import re
 import shutil
-import stat
 import subprocess
 
 RAM = 256
@@ -32,15 +31,13 @@ def sources(top):
     return found[:20]
 
 
-def make_initrd(top, build, client):
+def make_initrd(bench):
     """An initrd with process 1, the compiler proper and what it links, and preprocessed sources; its path."""
+    top, build = bench.TOP, bench.BUILD
     out = os.path.join(build, "selftests/perf/qemu")
     root = os.path.join(out, "root")
     shutil.rmtree(root, ignore_errors=True)
-    for folder in ("dev", "source"):
-        os.makedirs(os.path.join(root, folder))
-    os.mknod(os.path.join(root, "dev/console"), 0o600 | stat.S_IFCHR, os.makedev(5, 1))
-    shutil.copy(client, os.path.join(root, "init"))
+    os.makedirs(os.path.join(root, "source"))
     cc1 = subprocess.run(["gcc", "-print-prog-name=cc1"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     shutil.copy(cc1, os.path.join(root, "cc1"))
     needs = subprocess.run(["ldd", cc1], stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -50,7 +47,7 @@ def make_initrd(top, build, client):
     for path in sources(top):
         subprocess.run(["gcc", "-E", "-P", "-D_GNU_SOURCE=", "-std=gnu11", "-I", f"{top}/include", "-I", f"{top}/userspace",
                         "-I", f"{build}/userspace/gen", path, "-o", f"{root}/source/{os.path.basename(path)}.i"], check=True)
-    subprocess.run("find . | LC_ALL=C sort | cpio --quiet -o -H newc --reproducible >../initrd", shell=True, cwd=root, check=True)
+    bench.pack_initrd(root, bench.compile_client("workload"))
     return os.path.join(out, "initrd")
 
 
@@ -61,24 +58,21 @@ def counts(text, what, error):
         word = line.split()
         if len(word) == 2 and word[1].isdigit():
             found[word[0]] = int(word[1])
-    if "workload done" not in text or set(found) < {"init", *GOALS}:
+    if "workload done" not in text or not {"init", *GOALS} <= set(found):
         raise error(f"qemu on {what}: {text[-300:]}")
     return found
 
 
 def suite(bench):
-    """Rows; bench is the module that has box(), row(), compile_client() and CannotMeasure."""
-    kernels = sorted(glob.glob("/boot/vmlinuz-6.1.0-*-cloud-amd64"))
-    if not kernels:
-        raise bench.CannotMeasure("no cloud kernel in /boot")
-    initrd = make_initrd(bench.TOP, bench.BUILD, bench.compile_client("workload"))
+    """Rows; bench is the module that measures: selftests/perf/run."""
+    kernel, initrd = bench.guest_kernel(), make_initrd(bench)
     linux = ["-kernel", "/kernel", "-initrd", "/initrd", "-append", CMDLINE]
     floor = subprocess.run(["qemu-system-x86_64", *COMMAND, "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off",
                             "-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1", "-cpu", "max",
-                            "-kernel", kernels[-1], "-initrd", initrd, "-append", CMDLINE],
+                            "-kernel", kernel, "-initrd", initrd, "-append", CMDLINE],
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=900, check=False)
     floor = counts(floor.stdout, "the emulator alone", bench.CannotMeasure)
-    files = {"kernel": kernels[-1], "initrd": initrd, "qemu": shutil.which("qemu-system-x86_64")}
+    files = {"kernel": kernel, "initrd": initrd, "qemu": shutil.which("qemu-system-x86_64")}
     options = ["--icount", "--mem", "3G", "--timeout", "1800"]
     for name, path in files.items():
         options += ["--file", f"{path}:/{name}"]
